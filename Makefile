@@ -1,0 +1,56 @@
+# Two commands: `make run` and `make test`. Both set up what they need first; see README.md.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CLIENT := src/bits/web/client
+ARGS ?=
+
+# What the compiled modules and the bundled front end are made from: a change here means to build again.
+EXTENSIONS := setup.py $(wildcard src/bits/*.pyx src/bits/*.pxd)
+FRONT_END := $(CLIENT)/build_backend.py $(CLIENT)/build.mjs $(CLIENT)/package-lock.json $(filter-out %.test.ts,$(wildcard $(CLIENT)/*.ts)) $(wildcard $(CLIENT)/*.css $(CLIENT)/*.svg)
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test check format clean
+
+help: ## Show this help
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+run: build ## Set up, create the database, start the server (more flags: make run ARGS="--web-port 8080")
+	@exec $(BIN)/bits serve $(ARGS)
+
+build: $(VENV)/built ## Set up the environment without starting anything
+
+test: $(VENV)/built-dev ## Set up and run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/built-dev ## Format, lint, types, stubs, front end: what CI runs besides the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	MYPYPATH=src $(BIN)/python -m mypy.stubtest bits._proto bits._ws bits._hub
+	$(BIN)/python $(CLIENT)/build_backend.py npm run --silent check
+	$(BIN)/python $(CLIENT)/build_backend.py npm test --silent
+
+format: $(VENV)/built-dev ## Put the code into its form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## Remove everything that was built
+	rm -rf $(VENV) build dist src/*.egg-info src/bits/web/static $(CLIENT)/node_modules
+	rm -f src/bits/*.so src/bits/_*.c
+
+$(VENV)/bin/python:
+	@PYTHON=$(PYTHON) scripts/system.sh run
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+# The build backend compiles the extensions and bundles the front end, with Node from pip where there is none.
+$(VENV)/built: $(VENV)/bin/python pyproject.toml $(EXTENSIONS) $(FRONT_END)
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/built-dev: $(VENV)/built
+	@PYTHON=$(PYTHON) scripts/system.sh test
+	$(BIN)/pip install --quiet --group dev
+	@touch $@

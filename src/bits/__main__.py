@@ -1,0 +1,5 @@
+"""`python -m bits` is `bits`."""
+
+from bits.cli import main
+
+main()

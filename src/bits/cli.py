@@ -1,0 +1,220 @@
+"""The command `bits`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from bits import __version__
+from bits.config import FIELDS, Settings, default_of, flag_of, kind_of, load, shown
+from bits.errors import BitsError
+
+# Heavy imports stand in the commands that need them, so that `bits --help` and `bits send` are quick.
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def configured(*keys: str) -> Callable[[Command], Command]:
+    """Give a command --config and the settings that concern it; it gets the loaded Settings first."""
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def run(config_file: Path | None, **arguments: Any) -> Any:
+            flags = {key: arguments.pop(key) for key in keys}
+            return command(load(config_file, os.environ, flags), **arguments)
+
+        for key in reversed(keys):
+            field = FIELDS[key].metadata
+            default = shown(key, default_of(key))
+            doc = field["doc"] if field["hidden"] or not default else f"{field['doc']} [{default}]"
+            run = click.option(flag_of(key), key, metavar=_metavar(key), help=doc)(run)
+        run = click.option(
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Read settings from this file instead of /etc/bits.toml.",
+        )(run)
+        return run  # type: ignore[return-value]
+
+    return decorate
+
+
+def _metavar(key: str) -> str:
+    expected = kind_of(key).expected
+    for word, metavar in (("whole number", "N"), ("seconds", "SECONDS"), ("path", "PATH"), ("true", "BOOL")):
+        if word in expected:
+            return metavar
+    return "TEXT"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="bits")
+def bits() -> None:
+    """Tell people, live, whether a space is open.
+
+    Settings come from /etc/bits.toml (or --config FILE), then BITS_* variables, then flags; `bits config` shows
+    them. Start with `bits serve`.
+    """
+
+
+@bits.command()
+@configured(*FIELDS)
+def serve(settings: Settings) -> None:
+    """Run the server in the foreground; it logs to stderr."""
+    from bits.web.app import serve
+
+    serve(settings.config)
+
+
+@bits.command()
+@configured("db_uri")
+def init(settings: Settings) -> None:
+    """Create the database, or bring it to this version's schema."""
+    from bits.web.app import prepare
+
+    click.echo(asyncio.run(prepare(settings.config)))
+
+
+@bits.command()
+@configured(*FIELDS)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def config(settings: Settings, as_json: bool) -> None:
+    """Print the effective settings and where each came from."""
+    rows = settings.rows()
+    if as_json:
+        click.echo(json.dumps({key: {"value": value, "source": source} for key, value, source in rows}, indent=2))
+        return
+    width = max(len(value) for _, value, _ in rows)
+    for key, value, source in rows:
+        click.echo(f"{key:22} {value:{min(width, 40)}} {source}")
+
+
+@bits.command(context_settings={"ignore_unknown_options": True})  # a temperature may begin with a minus
+@configured("control_host", "control_port", "control_usocket")
+@click.argument("words", nargs=-1, required=True)
+def send(settings: Settings, words: tuple[str, ...]) -> None:
+    """Say something to the server as the board would, and wait until it is stored.
+
+    \b
+      bits send status open          (or 1; closed, or 0)
+      bits send temperature 0 21.5   (sensor, °C)
+      bits send message Ciao a tutti
+      bits send enter 42             (keypad number; leave 42)
+      bits send sound 3
+    """
+    from bits.send import parse, send
+
+    send(settings.config, parse(words))
+    click.echo("stored")
+
+
+@bits.command()
+@configured("web_host", "web_port")
+@click.option("--url", metavar="URL", help="The space's page; default: the server these settings describe.")
+@click.option("--json", "as_json", is_flag=True, help="Print the frames as they come.")
+def watch(settings: Settings, url: str | None, as_json: bool) -> None:
+    """Follow a space: print every change as it happens."""
+    from bits.watch import watch
+
+    host = settings.config.web_host
+    page = url or f"http://[{host}]:{settings.config.web_port}" if ":" in host else (
+        url or f"http://{host}:{settings.config.web_port}"
+    )
+    if not page.startswith(("http://", "https://", "ws://", "wss://")):
+        raise BitsError(f"{page}: expected an address that begins with http:// or https://")
+    stream = "ws" + page.removeprefix("http") if page.startswith("http") else page
+    asyncio.run(watch(stream.rstrip("/").removesuffix("/ws") + "/ws", as_json=as_json))
+
+
+# --- members
+
+
+@bits.group()
+def user() -> None:
+    """Manage the members who may sign in."""
+
+
+def _password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(work)
+
+
+password_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+
+
+@user.command()
+@configured("db_uri")
+@click.argument("name")
+@click.option("--admin", is_flag=True, help="May manage users and pages.")
+@password_stdin
+def add(settings: Settings, name: str, admin: bool, password_stdin: bool) -> None:
+    """Add a member."""
+    from bits.web import users
+
+    users.check_name(name)
+    _run(users.add(settings.config, name, _password(password_stdin), admin))
+    click.echo(f"added {name}")
+
+
+@user.command()
+@configured("db_uri")
+@click.argument("name")
+def delete(settings: Settings, name: str) -> None:
+    """Remove a member; what they wrote stays in the log."""
+    from bits.web import users
+
+    _run(users.delete(settings.config, name))
+    click.echo(f"deleted {name}")
+
+
+@user.command()
+@configured("db_uri")
+@click.argument("name")
+@click.option("--admin/--no-admin", default=None, help="May manage users and pages.")
+@click.option("--password", is_flag=True, help="Ask for a new password.")
+@password_stdin
+def modify(settings: Settings, name: str, admin: bool | None, password: bool, password_stdin: bool) -> None:
+    """Change a member's password or rights."""
+    from bits.web import users
+
+    new = _password(password_stdin) if password or password_stdin else None
+    _run(users.modify(settings.config, name, new, admin))
+    click.echo(f"modified {name}")
+
+
+@user.command("list")
+@configured("db_uri")
+def list_(settings: Settings) -> None:
+    """List the members."""
+    from bits.web import users
+
+    for member in _run(users.list_(settings.config)):
+        click.echo(f"{member.name:30} {'admin' if member.admin else 'member':8} {member.created:%Y-%m-%d}")
+
+
+def main() -> None:
+    """Run `bits`: exit 0, or 1 with one sentence, or 2 where the command line is wrong."""
+    try:
+        bits(standalone_mode=False)
+    except BitsError as error:
+        click.echo(f"bits: {error}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)

@@ -1,0 +1,137 @@
+"""The one write path. Whatever changes presence goes check, append, apply, publish, in that order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+
+from bits.bus import Bus
+from bits.counters import Counters
+from bits.events import BRIDGE, Report, Stored
+from bits.state import State, apply, changes
+from bits.store import Store, is_passing
+
+log = logging.getLogger("bits.presence")
+
+# Reports committed together at most: a bigger batch saves no more fsyncs worth having, and keeps readers waiting.
+BATCH = 1000
+RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+Waiting = tuple[Sequence[Report], asyncio.Future[list[Stored]]]
+
+
+class Presence:
+    """Own the state of the space and the only way to change it.
+
+    Reports that arrive while a commit is under way are committed together after it (group commit): durability
+    costs one fsync a batch, and nobody is told of an event before its commit.
+    """
+
+    def __init__(self, store: Store, bus: Bus, counters: Counters) -> None:
+        self.state = State()
+        self._store = store
+        self._bus = bus
+        self._counters = counters
+        self._queue: deque[Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._writer: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Rebuild the state from the log and begin to write."""
+        self.state = await self._store.state()
+        self._writer = asyncio.create_task(self._write(), name="presence writer")
+
+    async def stop(self) -> None:
+        """Commit what is queued, then end. May be called twice."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        pending = [done for _, done in self._queue]
+        if pending:
+            await asyncio.wait(pending, timeout=5)
+        writer.cancel()
+        with suppress(asyncio.CancelledError):
+            await writer
+
+    def submit(self, reports: Sequence[Report]) -> asyncio.Future[list[Stored]]:
+        """Queue reports; the future gives what was stored, once committed and told.
+
+        A report that changes nothing (the current status again, somebody who is in already) is not stored.
+        """
+        done: asyncio.Future[list[Stored]] = asyncio.get_running_loop().create_future()
+        self._queue.append((reports, done))
+        self._arrived.set()
+        return done
+
+    async def _write(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._queue:
+                await self._commit(self._take())
+
+    def _take(self) -> list[Waiting]:
+        """Take waiting submissions off the queue, up to a batch, but always at least one."""
+        batch = [self._queue.popleft()]
+        size = len(batch[0][0])
+        while self._queue and size + len(self._queue[0][0]) <= BATCH:
+            batch.append(self._queue.popleft())
+            size += len(batch[-1][0])
+        return batch
+
+    async def _commit(self, batch: list[Waiting]) -> None:
+        state = self.state
+        wanted: list[Report] = []
+        shares: list[int] = []  # how many of each submission's reports are wanted
+        for reports, _ in batch:
+            before = len(wanted)
+            for report in reports:
+                if changes(state, report.event):
+                    wanted.append(report)
+                    # A stand-in seq: this state only serves to judge the reports behind it in the batch.
+                    state = apply(state, Stored(state.seq + 1, report.event, report.source, report.at))
+                elif report.source != BRIDGE:
+                    self._counters["reports_unchanged_total"] += 1
+            shares.append(len(wanted) - before)
+        try:
+            stored = await self._append(wanted)
+        except Exception as error:
+            if len(batch) > 1:  # one of them is to blame: the others shall not suffer for it
+                for one in batch:
+                    await self._commit([one])
+                return
+            log.exception("%d events could not be stored", len(wanted))
+            self._counters["reports_failed_total"] += len(wanted)
+            for _, done in batch:
+                if not done.done():
+                    done.set_exception(error)
+            return
+        for item in stored:
+            self.state = apply(self.state, item)
+        if stored:
+            self._counters["events_stored_total"] += len(stored)
+            self._counters["commits_total"] += 1
+            self._bus.publish(stored)
+        begin = 0
+        for (_, done), share in zip(batch, shares, strict=True):
+            if not done.done():
+                done.set_result(stored[begin : begin + share])
+            begin += share
+
+    async def _append(self, wanted: list[Report]) -> list[Stored]:
+        """Append, however long the database is busy or away; what waits behind holds its senders back."""
+        attempt = 0
+        while True:
+            try:
+                return await self._store.append(wanted)
+            except Exception as error:
+                if not is_passing(error):
+                    raise
+                wait = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
+                attempt += 1
+                self._counters["store_retries_total"] += 1
+                log.error("the log cannot be written (%s); %d events wait %.1f s", error, len(wanted), wait)
+                await asyncio.sleep(wait)

@@ -1,0 +1,78 @@
+"""The tables. Every change to them is a migration in migrations/versions/."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.types import TypeDecorator
+
+# The newest migration. Compared with the database at each start, so that a start need not load Alembic.
+REVISION = "0001"
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant: aware UTC in Python; timestamptz in PostgreSQL, naive UTC text in SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone: expected an aware datetime")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData()
+
+# Append-only: never updated, never deleted from; a mistake is corrected by another event.
+event = Table(
+    "event",
+    metadata,
+    # Given out by the writer under a lock (store.py), not by a sequence: a sequence hands out numbers before
+    # the commit, and a reader that tails by seq could step over a row committed late.
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("source", String(32), nullable=False),
+    Column("author", String(64)),
+    # Which sensor, person or sound; 0 for kinds that have no such number, so that one index serves all.
+    Column("key", Integer, nullable=False),
+    Column("value", Double),
+    Column("text", Text),
+    # "The newest of this kind (and key)": every read of the start-up and of the history pages.
+    Index("event_by_kind", "kind", "key", "seq"),
+    # "The newest from a bridge": when the board was last heard.
+    Index("event_by_source", "source", "seq"),
+)
+
+user = Table(
+    "user",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("password", String(255), nullable=False),
+    Column("admin", Boolean, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+)

@@ -1,0 +1,249 @@
+"""The log in a database: append-only, one order, the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, Select, event as on, func, insert, select, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from bits import schema
+from bits.events import BRIDGE, Enter, Event, Heartbeat, Leave, Message, Report, Sound, Status, Stored, Temperature
+from bits.state import HISTORY, State
+
+# Any fixed number will do, as long as nothing else in the database locks on it.
+LOCK = 0x62697473
+
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+
+
+class Columns(NamedTuple):
+    """How an event lies in the table's four columns of its own."""
+
+    kind: str
+    key: int = 0
+    value: float | None = None
+    text: str | None = None
+
+
+def to_columns(event: Event) -> Columns:
+    match event:
+        case Status(value=value):
+            return Columns("status", text=value)
+        case Temperature(sensor=sensor, value=degrees):
+            return Columns("temperature", sensor, degrees)
+        case Enter(person=person):
+            return Columns("enter", person)
+        case Leave(person=person):
+            return Columns("leave", person)
+        case Message(text=words):
+            return Columns("message", text=words)
+        case Sound(number=number):
+            return Columns("sound", number)
+        case Heartbeat():
+            return Columns("heartbeat")
+
+
+FROM_COLUMNS: dict[str, Callable[[Any], Event]] = {
+    "status": lambda row: Status(row.text),
+    "temperature": lambda row: Temperature(row.key, row.value),
+    "enter": lambda row: Enter(row.key),
+    "leave": lambda row: Leave(row.key),
+    "message": lambda row: Message(row.text),
+    "sound": lambda row: Sound(row.key),
+    "heartbeat": lambda row: Heartbeat(),
+}
+
+
+def from_row(row: Row[Any]) -> Stored:
+    return Stored(row.seq, FROM_COLUMNS[row.kind](row), row.source, row.at, row.author)
+
+
+def make_engine(uri: str, *, recycle: float = 3600, echo: bool = False) -> AsyncEngine:
+    """Make the engine for a `sqlite:///` or `postgresql://` URI; nothing is opened yet."""
+    url = make_url(uri)
+    name = url.get_backend_name()
+    engine = create_async_engine(
+        url.set(drivername=DRIVERS[name]), pool_recycle=round(recycle), pool_pre_ping=name == "postgresql", echo=echo
+    )
+    if name == "sqlite":
+        on.listen(engine.sync_engine, "connect", _set_up_sqlite)
+        on.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver starts no transactions of its own: _begin_sqlite does
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # An event is told once it is committed, so a commit must survive a power cut, not just a crash of ours.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA busy_timeout = 5000")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer takes the lock at once: two that read first and then both want to write would be refused.
+    writing = connection.get_execution_options().get("bits_writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+@asynccontextmanager
+async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Open a transaction that holds the one lock all writers take; commit at the end."""
+    async with engine.connect() as connection:
+        await connection.execution_options(bits_writing=True)
+        async with connection.begin():
+            if engine.dialect.name == "postgresql":
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            yield connection
+
+
+@asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Open a transaction in which every query sees the same instant of the log."""
+    async with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        async with connection.begin():
+            yield connection
+
+
+def is_passing(error: Exception) -> bool:
+    """Tell whether a failed append is worth trying again: the database is busy, away, or out of room."""
+    original = getattr(error, "orig", None)
+    if isinstance(original, sqlite3.Error):
+        return isinstance(original, sqlite3.OperationalError)
+    if getattr(error, "connection_invalidated", False):
+        return True
+    # SQLSTATE classes: 08 connection, 40 rollback, 53 out of resources, 55 not available, 57 intervention.
+    state = str(getattr(original, "sqlstate", None) or "")
+    return state[:2] in {"08", "40", "53", "55", "57"} or isinstance(error, (OSError, TimeoutError))
+
+
+class Store:
+    """The log. Append commits before it returns; seq rises strictly, in commit order."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    async def append(self, reports: Sequence[Report]) -> list[Stored]:
+        """Commit events in one transaction, in the given order, and return them with their seq."""
+        if not reports:
+            return []
+        async with writing(self.engine) as connection:
+            last = await connection.scalar(select(func.coalesce(func.max(schema.event.c.seq), 0)))
+            stored = [
+                Stored(seq, report.event, report.source, report.at, report.author)
+                for seq, report in enumerate(reports, start=(last or 0) + 1)
+            ]
+            await connection.execute(
+                insert(schema.event),
+                [
+                    {
+                        "seq": item.seq,
+                        "at": item.at,
+                        "source": item.source,
+                        "author": item.author,
+                        **to_columns(item.event)._asdict(),
+                    }
+                    for item in stored
+                ],
+            )
+        return stored
+
+    async def since(self, seq: int, *, limit: int = 1000) -> list[Stored]:
+        """Return the events after seq, oldest first."""
+        query = select(schema.event).where(schema.event.c.seq > seq).order_by(schema.event.c.seq).limit(limit)
+        async with reading(self.engine) as connection:
+            return [from_row(row) for row in await connection.execute(query)]
+
+    async def latest(self, kind: str, *, key: int = 0, limit: int = 1, offset: int = 0) -> list[Stored]:
+        """Return the newest events of a kind, newest first."""
+        async with reading(self.engine) as connection:
+            return await _fetch(connection, _newest(kind, key).limit(limit).offset(offset))
+
+    async def state(self) -> State:
+        """Rebuild the state from the log, by index look-ups only: the log's length does not matter."""
+        async with reading(self.engine) as connection:
+            seq = await connection.scalar(select(func.coalesce(func.max(schema.event.c.seq), 0)))
+            status = await _fetch(connection, _newest("status").limit(1))
+            message = await _fetch(connection, _newest("message").limit(1))
+            samples: list[Stored] = []
+            sensors: dict[int, Stored] = {}
+            for sensor in await _keys(connection, "temperature"):
+                of_sensor = await _fetch(connection, _newest("temperature", sensor).limit(HISTORY))
+                sensors[sensor] = of_sensor[0]
+                samples += of_sensor
+            entered = await _newest_per_key(connection, "enter")
+            left = await _newest_per_key(connection, "leave")
+            heard = await connection.scalar(
+                select(schema.event.c.at)
+                .where(schema.event.c.source == BRIDGE)
+                .order_by(schema.event.c.seq.desc())
+                .limit(1)
+            )
+        samples.sort(key=lambda sample: -sample.seq)
+        people: dict[int, datetime] = {
+            who: arrival.at
+            for who, arrival in entered.items()
+            if who not in left or left[who].seq < arrival.seq
+        }
+        return State(
+            seq=seq or 0,
+            status=status[0] if status else None,
+            sensors=MappingProxyType(sensors),
+            history=tuple(samples[:HISTORY]),
+            message=message[0] if message else None,
+            people=MappingProxyType(people),
+            heard=heard,
+        )
+
+
+def _newest(kind: str, key: int = 0) -> Select[Any]:
+    table = schema.event
+    return (
+        select(table).where(table.c.kind == kind, table.c.key == key).order_by(table.c.seq.desc())
+    )
+
+
+async def _fetch(connection: AsyncConnection, query: Select[Any]) -> list[Stored]:
+    return [from_row(row) for row in await connection.execute(query)]
+
+
+def _distinct_keys(kind: str) -> Select[Any]:
+    """List a kind's keys by hopping from one to the next in the index, instead of reading all its rows.
+
+    Neither database does this "loose index scan" by itself; the recursive form is PostgreSQL's wiki's.
+    """
+    table = schema.event
+    hop = select(func.min(table.c.key).label("key")).where(table.c.kind == kind).cte("hop", recursive=True)
+    following = (
+        select(func.min(table.c.key)).where(table.c.kind == kind, table.c.key > hop.c.key).scalar_subquery()
+    )
+    hop = hop.union_all(select(following).where(hop.c.key.is_not(None)))
+    return select(hop.c.key).where(hop.c.key.is_not(None))
+
+
+async def _keys(connection: AsyncConnection, kind: str) -> list[int]:
+    return [row.key for row in await connection.execute(_distinct_keys(kind))]
+
+
+async def _newest_per_key(connection: AsyncConnection, kind: str) -> dict[int, Stored]:
+    table = schema.event
+    keys = _distinct_keys(kind).subquery("keys")
+    newest = (
+        select(func.max(table.c.seq))
+        .where(table.c.kind == kind, table.c.key == keys.c.key)
+        .correlate(keys)
+        .scalar_subquery()
+    )
+    chosen = select(newest.label("seq")).select_from(keys).subquery("chosen")
+    query = select(table).join(chosen, table.c.seq == chosen.c.seq)
+    return {row.key: from_row(row) for row in await connection.execute(query)}

@@ -1,0 +1,1 @@
+"""HTML, JSON and push over HTTP, on Sanic."""

@@ -1,0 +1,137 @@
+"""The members' area: sign in, set the status, leave a message, play a sound."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+from sanic import BadRequest, Blueprint, HTTPResponse, Request, ServiceUnavailable
+from sanic.response import redirect
+
+from bits.events import WEB, Event, Message, Report, Sound, Status
+from bits.web import context
+from bits.web.auth import check_form, client_address, form_token, log, member, sign_in, sign_out
+from bits.web.pages import GET, language_of, view
+from bits.web.users import User, authenticate
+
+bp = Blueprint("admin")
+
+COMMIT_SECONDS = 10  # a form waits so long for its commit before it says that the database is busy
+MESSAGE_LENGTH = 1000  # characters; any of them fits the miniprotocol's line
+
+
+def _field(request: Request, name: str) -> str:
+    return str((request.form or {}).get(name) or "")
+
+
+def _see_other(to: str) -> HTTPResponse:
+    return redirect(to, status=303)
+
+
+def _page(request: Request, template: str, status: int = 200, **values: object) -> HTTPResponse:
+    ctx = context.of(request)
+    body = ctx.renderer.page(
+        template, language_of(request), current="members", csrf=form_token(request), **values
+    )
+    return HTTPResponse(
+        body.data, status=status, content_type=body.content_type, headers={"Cache-Control": "no-store"}
+    )
+
+
+async def _signed_in(request: Request) -> User | HTTPResponse:
+    """Return the member who sent a form of ours, or where to send the browser."""
+    check_form(request)
+    return await member(request) or _see_other("/login")
+
+
+async def _submit(request: Request, event: Event, user: User) -> None:
+    """Send an event down the one write path and wait until it is in the log."""
+    report = Report(event, WEB, datetime.now(UTC), user.name)
+    stored = context.of(request).presence.submit([report])
+    try:
+        await asyncio.wait_for(asyncio.shield(stored), COMMIT_SECONDS)
+    except TimeoutError:
+        raise ServiceUnavailable("The database is busy: this will be stored as soon as it can be.") from None
+
+
+@bp.route("/login", GET)
+async def login_page(request: Request) -> HTTPResponse:
+    if await member(request):
+        return _see_other("/admin")
+    return _page(request, "login.html", failed=False)
+
+
+@bp.post("/login")
+async def login(request: Request) -> HTTPResponse:
+    check_form(request)
+    ctx = context.of(request)
+    user = await authenticate(ctx.engine, _field(request, "name"), _field(request, "password"))
+    if user is None:
+        ctx.counters["logins_failed_total"] += 1
+        log.warning("sign-in refused from %s", client_address(request))
+        return _page(request, "login.html", status=403, failed=True)
+    response = _see_other("/admin")
+    sign_in(request, response, user)
+    return response
+
+
+@bp.post("/logout")
+async def logout(request: Request) -> HTTPResponse:
+    check_form(request)
+    response = _see_other("/")
+    sign_out(request, response)
+    return response
+
+
+@bp.route("/admin", GET)
+async def admin_page(request: Request) -> HTTPResponse:
+    user = await member(request)
+    if user is None:
+        return _see_other("/login")
+    ctx = context.of(request)
+    said = request.args.get("done")
+    gettext = ctx.renderer.environments[language_of(request)].globals["gettext"]
+    texts = {"status": "The status is set.", "message": "The message is sent.", "sound": "The sound is played."}
+    flash = gettext(texts[said]) if said in texts else None  # type: ignore[operator]
+    state = view(ctx.live.state, ctx.live.fresh, ctx.config)
+    return _page(request, "admin.html", user=user.name, state=state, flash=flash)
+
+
+@bp.post("/admin")
+async def set_status(request: Request) -> HTTPResponse:
+    user = await _signed_in(request)
+    if isinstance(user, HTTPResponse):
+        return user
+    value = _field(request, "value")
+    if value not in ("open", "closed", "away"):
+        raise BadRequest(f"value={value[:40]}: expected open, closed or away.")
+    await _submit(request, Status(value), user)
+    return _see_other("/admin?done=status")
+
+
+@bp.post("/message")
+async def send_message(request: Request) -> HTTPResponse:
+    user = await _signed_in(request)
+    if isinstance(user, HTTPResponse):
+        return user
+    words = " ".join(_field(request, "text").split())  # the board's display has no lines to break
+    if not 1 <= len(words) <= MESSAGE_LENGTH:
+        raise BadRequest(f"The message has {len(words)} characters: expected 1 to {MESSAGE_LENGTH}.")
+    try:
+        message = Message(words)
+    except ValueError as error:
+        raise BadRequest(f"{error}.") from None
+    await _submit(request, message, user)
+    return _see_other("/admin?done=message")
+
+
+@bp.post("/sound")
+async def play_sound(request: Request) -> HTTPResponse:
+    user = await _signed_in(request)
+    if isinstance(user, HTTPResponse):
+        return user
+    number = _field(request, "number")
+    if not (number.isascii() and number.isdecimal() and len(number) <= 3 and int(number) <= 255):
+        raise BadRequest(f"number={number[:40]}: expected a whole number from 0 to 255.")
+    await _submit(request, Sound(int(number)), user)
+    return _see_other("/admin?done=sound")

@@ -1,0 +1,243 @@
+"""Put the parts together and run them: the only file that knows every other one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import logging.config
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from socket import socket
+from types import SimpleNamespace
+
+from sanic import HTTPResponse, Request, Sanic, SanicException
+
+from bits import listen
+from bits.bus import Bus
+from bits.config import Config
+from bits.counters import Counters
+from bits.ingest import Ingest
+from bits.liveness import Liveness
+from bits.migrate import upgrade
+from bits.presence import Presence
+from bits.store import Store, make_engine
+from bits.web import admin, api, context, live, pages
+from bits.web.auth import Signer
+from bits.web.context import Context
+from bits.web.live import Live
+from bits.web.pages import HomePage, language_of
+from bits.web.render import Assets, Renderer
+
+log = logging.getLogger("bits")
+
+# Clients that connect at once wait here until they are accepted; the kernel caps it at net.core.somaxconn.
+BACKLOG = 65535
+
+# Scripts and styles come from us alone; pictures may come from anywhere, since members put them into pages.
+CONTENT_POLICY = "default-src 'self'; img-src 'self' data: https:; object-src 'none'; base-uri 'none'; form-action 'self'"
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def set_up_logging(config: Config) -> None:
+    """Log to stderr; Sanic's own chatter only in developer mode."""
+    sanic = {"level": "INFO" if config.developer_mode else "WARNING"}
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+            "handlers": {
+                "stderr": {"class": "logging.StreamHandler", "stream": sys.stderr, "formatter": "line"}
+            },
+            "root": {"level": "WARNING", "handlers": ["stderr"]},
+            "loggers": {
+                "bits": {"level": "DEBUG" if config.developer_mode else "INFO"},
+                "bits.access": {"level": "INFO" if config.log_requests else "WARNING"},
+                "sanic.root": sanic,
+                "sanic.server": sanic,
+                "sanic.error": {"level": "WARNING"},
+            },
+        }
+    )
+
+
+def create_app(config: Config, control: socket, ready: Callable[[], None] = lambda: None) -> Sanic:  # type: ignore[type-arg]
+    """Make the server's application; nothing runs and nothing is opened until it is started.
+
+    Args:
+        control: the listening socket for bridges.
+        ready: called once connections are accepted.
+    """
+    app = Sanic("bits", ctx=SimpleNamespace(), configure_logging=False)
+    app.config.ACCESS_LOG = False
+    app.config.REQUEST_MAX_SIZE = 64 * 1024  # the largest form is a message
+    app.config.REQUEST_TIMEOUT = 20
+    app.config.KEEP_ALIVE_TIMEOUT = 75
+    app.config.GRACEFUL_SHUTDOWN_TIMEOUT = 2.0
+    for blueprint in (pages.bp, api.bp, live.bp, admin.bp):
+        app.blueprint(blueprint)
+
+    @app.before_server_start
+    async def start(app: Sanic) -> None:  # type: ignore[type-arg]
+        ctx = make_context(config)
+        app.ctx.bits = ctx
+        await ctx.presence.start()
+        ctx.liveness.start()
+        ctx.live.start(ctx.presence.state, ctx.liveness.now)
+        await ctx.ingest.start(control)
+
+    @app.after_server_start
+    async def started(_app: Sanic) -> None:  # type: ignore[type-arg]
+        ready()
+
+    # Both may be called twice, and stop what start began, in reverse.
+    @app.before_server_stop
+    async def stop(app: Sanic) -> None:  # type: ignore[type-arg]
+        ctx: Context = app.ctx.bits
+        await ctx.ingest.stop()
+        ctx.liveness.stop()
+        await ctx.presence.stop()
+        ctx.live.stop()
+
+    @app.after_server_stop
+    async def stopped(app: Sanic) -> None:  # type: ignore[type-arg]
+        await app.ctx.bits.engine.dispose()
+
+    app.on_response(finish)
+    app.error_handler.add(Exception, explain)
+    return app
+
+
+def make_context(config: Config) -> Context:
+    """Make the parts and tie them together."""
+    counters = Counters()
+    engine = make_engine(config.db_uri, recycle=config.db_recycle, echo=config.log_queries)
+    store = Store(engine)
+    bus = Bus()
+    presence = Presence(store, bus, counters)
+    pushes = Live(config.time_zone, counters, clients=config.push_clients, stall=config.push_stall)
+    liveness = Liveness(presence, config.stale_after, utc_now, pushes.on_freshness)
+    ingest = Ingest(
+        presence,
+        counters,
+        utc_now,
+        liveness.heard,
+        allow=config.control_allow,
+        limit=config.control_connections,
+    )
+    # In this order: people first, then what follows from the event, then the bridges.
+    bus.subscribe(pushes.on_events)
+    bus.subscribe(liveness.on_events)
+    bus.subscribe(ingest.on_events)
+    assets = Assets()
+    return Context(
+        config=config,
+        counters=counters,
+        engine=engine,
+        store=store,
+        presence=presence,
+        liveness=liveness,
+        live=pushes,
+        ingest=ingest,
+        assets=assets,
+        renderer=Renderer(config, assets),
+        home=HomePage(),
+        signer=Signer(config),
+    )
+
+
+async def finish(request: Request, response: HTTPResponse) -> None:
+    """Add what every page needs, and log the request where that is wanted."""
+    if response.content_type and response.content_type.startswith("text/html"):
+        response.headers["Content-Security-Policy"] = CONTENT_POLICY
+        response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    access = logging.getLogger("bits.access")
+    # A connection that was handed over to the hub ends here too, with an answer that is never sent.
+    if access.isEnabledFor(logging.INFO) and request.transport and not request.transport.is_closing():
+        from bits.web.auth import client_address
+
+        access.info("%s %s %s %d", client_address(request), request.method, request.path, response.status)
+
+
+async def explain(request: Request, error: Exception) -> HTTPResponse:
+    """Answer a request that went wrong with a sentence, as a page to who reads pages."""
+    headers: dict[str, str] = {}
+    if isinstance(error, SanicException):
+        status, sentence = error.status_code, str(error)
+        headers = {name: str(value) for name, value in (error.headers or {}).items()}
+    else:
+        log.error("%s %s failed", request.method, request.path, exc_info=error)
+        status, sentence = 500, "Something went wrong on our side; it has been logged."
+    counters = context.of(request).counters
+    counters[f'http_errors_total{{status="{status}"}}'] += 1
+    if "text/html" not in request.headers.get("accept", ""):
+        return HTTPResponse(sentence + "\n", status=status, headers=headers, content_type="text/plain; charset=utf-8")
+    page = context.of(request).renderer.page(
+        "error.html", language_of(request), current="", code=status, title=str(status), text=sentence
+    )
+    return HTTPResponse(page.data, status=status, headers=headers, content_type=page.content_type)
+
+
+async def prepare(config: Config) -> str:
+    """Bring the database to this program's schema, and let go of it again. Returns a sentence."""
+    engine = make_engine(config.db_uri)
+    try:
+        return await upgrade(engine)
+    finally:
+        await engine.dispose()
+
+
+def bind(config: Config) -> tuple[socket, socket]:
+    """Open the listening sockets: for browsers, for bridges."""
+    if config.web_usocket:
+        web = listen.unix(
+            config.web_usocket,
+            uid=config.web_usocket_uid,
+            gid=config.web_usocket_gid,
+            mode=config.web_usocket_mode,
+            backlog=BACKLOG,
+            key="web_usocket",
+        )
+    else:
+        web = listen.tcp(config.web_host, config.web_port, backlog=BACKLOG, key="web_port")
+    if config.control_usocket:
+        control = listen.unix(
+            config.control_usocket,
+            uid=config.control_usocket_uid,
+            gid=config.control_usocket_gid,
+            mode=config.control_usocket_mode,
+            backlog=128,
+            key="control_usocket",
+        )
+    else:
+        control = listen.tcp(config.control_host, config.control_port, backlog=128, key="control_port")
+    return web, control
+
+
+def announce(web: str, control: str) -> None:
+    """Print where to find the server, for people and for scripts that wait for the word."""
+    page = web if web.startswith("unix:") else f"http://{web}/"
+    lines = [f"ready  page {page}  bridges {control}"]
+    if not control.startswith("unix:"):
+        host, _, port = control.rpartition(":")
+        lines.append(f"try:   printf 'status 1\\n' | nc -w 1 {host.strip('[]')} {port}    (or: bits send status 1)")
+    print("\n".join(lines), flush=True)
+
+
+def serve(config: Config) -> None:
+    """Run the server until it is told to stop.
+
+    Raises:
+        BitsError: an address is taken, the database cannot be used, or the front end is not built.
+    """
+    set_up_logging(config)
+    log.info(asyncio.run(prepare(config)))
+    web, control = bind(config)
+    addresses = listen.address(web), listen.address(control)
+    app = create_app(config, control, ready=lambda: announce(*addresses))
+    app.run(sock=web, single_process=True, motd=False, backlog=BACKLOG, access_log=False)

@@ -1,0 +1,134 @@
+"""Who is asking: the peer behind trusted proxies, the member behind a signed cookie."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+from sanic import Forbidden, HTTPResponse, Request
+
+from bits.config import Config
+from bits.ingest import Networks
+from bits.web import context, users
+from bits.web.users import User
+
+log = logging.getLogger("bits.auth")
+
+SESSION = "bits_session"
+FORM_AGE = 24 * 3600  # seconds a form may stand open before it is sent
+
+
+class Signer:
+    """Sign what is given to browsers, so that it cannot be forged; nothing about sessions is kept here."""
+
+    def __init__(self, config: Config) -> None:
+        secret = config.cookie_secret
+        if secret is None:
+            log.warning("cookie_secret is not set: members are signed out whenever the server restarts")
+            secret = secrets.token_hex(32)
+        self.age = config.cookie_age
+        self._session = URLSafeTimedSerializer(secret, salt="session")
+        self._form = URLSafeTimedSerializer(secret, salt="form")
+
+    def session(self, user: User) -> str:
+        return self._session.dumps([user.id, _fingerprint(user)])
+
+    def read_session(self, cookie: str) -> tuple[int, str] | None:
+        try:
+            number, fingerprint = self._session.loads(cookie, max_age=self.age)
+        except (BadSignature, ValueError, TypeError):
+            return None
+        return number, fingerprint
+
+    def form(self, bound_to: str) -> str:
+        """Return a token for a form, good only together with what it is bound to."""
+        return self._form.dumps(hashlib.sha256(bound_to.encode()).hexdigest()[:16])
+
+    def is_form(self, token: str, bound_to: str) -> bool:
+        try:
+            return bool(self._form.loads(token, max_age=FORM_AGE) == hashlib.sha256(bound_to.encode()).hexdigest()[:16])
+        except BadSignature:
+            return False
+
+
+def _fingerprint(user: User) -> str:
+    """Tie a session to the password: whoever changes it is signed out everywhere else."""
+    return hashlib.sha256(user.password.encode()).hexdigest()[:16]
+
+
+async def member(request: Request) -> User | None:
+    """Return the signed-in member, if there is one."""
+    ctx = context.of(request)
+    session = ctx.signer.read_session(request.cookies.get(SESSION) or "")
+    if session is None:
+        return None
+    user = await users.by_id(ctx.engine, session[0])
+    return user if user and secrets.compare_digest(_fingerprint(user), session[1]) else None
+
+
+def form_token(request: Request) -> str:
+    return context.of(request).signer.form(request.cookies.get(SESSION) or "")
+
+
+def check_form(request: Request) -> None:
+    """Refuse a form that was not sent from our own page.
+
+    Raises:
+        Forbidden: another site sent it, or it is too old.
+    """
+    origin = request.headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    if foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        context.of(request).counters["forms_refused_total"] += 1
+        raise Forbidden("This form was sent from another site.")
+    token = (request.form or {}).get("csrf") or ""
+    if not context.of(request).signer.is_form(token, request.cookies.get(SESSION) or ""):
+        context.of(request).counters["forms_refused_total"] += 1
+        raise Forbidden("This form is too old, or you have signed in or out since: go back and load the page anew.")
+
+
+def sign_in(request: Request, response: HTTPResponse, user: User) -> None:
+    signer = context.of(request).signer
+    response.add_cookie(
+        SESSION,
+        signer.session(user),
+        max_age=int(signer.age),
+        httponly=True,
+        samesite="Lax",
+        secure=_is_https(request),
+        path="/",
+    )
+
+
+def sign_out(request: Request, response: HTTPResponse) -> None:
+    response.delete_cookie(SESSION, path="/", secure=_is_https(request), samesite="Lax", httponly=True)
+
+
+def _parse(address: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(address.strip().strip("[]"))
+    except ValueError:
+        return None
+
+
+def client_address(request: Request) -> str:
+    """Return the client's address: the nearest hop that is not one of our own proxies."""
+    trusted: Networks = context.of(request).config.trusted_proxies
+    hops = [*request.headers.get("x-forwarded-for", "").split(","), request.ip]
+    for hop in reversed(hops):
+        address = _parse(hop)
+        if address is None:
+            break
+        if not any(address in network for network in trusted):
+            return str(address)
+    return str(request.ip)
+
+
+def _is_https(request: Request) -> bool:
+    peer = _parse(request.ip)
+    trusted = peer is None or any(peer in network for network in context.of(request).config.trusted_proxies)
+    return request.scheme == "https" or (trusted and request.headers.get("x-forwarded-proto") == "https")

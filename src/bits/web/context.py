@@ -1,0 +1,45 @@
+"""What every handler may reach, typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from sanic import Request
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from bits.config import Config
+    from bits.counters import Counters
+    from bits.ingest import Ingest
+    from bits.liveness import Liveness
+    from bits.presence import Presence
+    from bits.store import Store
+    from bits.web.auth import Signer
+    from bits.web.live import Live
+    from bits.web.pages import HomePage
+    from bits.web.render import Assets, Renderer
+
+
+@dataclass(slots=True)
+class Context:
+    """The parts of one running server, made by app.create_app and started and stopped by its listeners."""
+
+    config: Config
+    counters: Counters
+    engine: AsyncEngine
+    store: Store
+    presence: Presence
+    liveness: Liveness
+    live: Live
+    ingest: Ingest
+    assets: Assets
+    renderer: Renderer
+    home: HomePage
+    signer: Signer
+
+
+def of(request: Request) -> Context:
+    """Return the context of the server that a request came to."""
+    return cast(Context, request.app.ctx.bits)

@@ -1,0 +1,179 @@
+"""Pages for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlencode
+
+from sanic import Blueprint, HTTPResponse, NotFound, Request
+
+from bits.config import Config
+from bits.events import Message, Status, Temperature
+from bits.state import Freshness, State
+from bits.web import context, query
+from bits.web.body import Body
+from bits.web.context import Context
+from bits.web.render import negotiate
+from bits.web.wiki import read_page
+from bits.web.wire import encode
+
+bp = Blueprint("pages")
+
+GET = ("GET", "HEAD")
+NO_TIME = 10**9  # a log longer than that in entries is not paged by number
+
+
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    sensor: int
+    name: str
+    value: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    text: str
+    user: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The state as a page shows it."""
+
+    value: str
+    since: datetime | None
+    source: str
+    stale: bool
+    heard: datetime | None
+    sensors: list[Sensor]
+    message: Words | None
+    people: int
+
+
+def view(state: State, fresh: Freshness, config: Config) -> View:
+    """Choose what a page shows of a state."""
+    value = "unknown"
+    if state.status and not fresh.unknown:
+        assert isinstance(state.status.event, Status)
+        value = state.status.event.value
+    sensors = []
+    for sensor, stored in sorted(state.sensors.items()):
+        assert isinstance(stored.event, Temperature)
+        sensors.append(Sensor(sensor, config.sensor_names.get(sensor, ""), stored.event.value, stored.at))
+    message = None
+    if state.message:
+        assert isinstance(state.message.event, Message)
+        message = Words(
+            state.message.event.text, state.message.author or state.message.source, state.message.at
+        )
+    return View(
+        value=value,
+        since=state.status.at if state.status else None,
+        source=state.status.source if state.status else "",
+        stale=fresh.stale,
+        heard=state.heard,
+        sensors=sensors,
+        message=message,
+        people=len(state.people),
+    )
+
+
+def language_of(request: Request) -> str:
+    return negotiate(request.headers.get("accept-language", ""))
+
+
+class HomePage:
+    """The homepage, rendered once per change and language, not once per reader."""
+
+    def __init__(self) -> None:
+        self._version = -1
+        self._pages: dict[str, Body] = {}
+
+    def body(self, ctx: Context, language: str) -> Body:
+        live = ctx.live
+        if self._version != live.version:
+            self._version = live.version
+            self._pages.clear()
+        if language not in self._pages:
+            self._pages[language] = ctx.renderer.page(
+                "home.html",
+                language,
+                current="home",
+                state=view(live.state, live.fresh, ctx.config),
+                data=live.channels["ms"].wire.snapshot(live.state, live.fresh),
+                sensor_names={str(sensor): name for sensor, name in ctx.config.sensor_names.items()},
+            )
+        return self._pages[language]
+
+
+@bp.route("/", GET)
+async def home(request: Request) -> HTTPResponse:
+    ctx = context.of(request)
+    return ctx.home.body(ctx, language_of(request)).answer(request)
+
+
+@bp.route("/log", GET)
+async def log(request: Request) -> HTTPResponse:
+    """Past statuses, newest first: a page, or JSON with format=json."""
+    ctx = context.of(request)
+    offset = query.integer(request, "offset", 0, 0, NO_TIME)
+    limit = query.integer(request, "limit", 20, 1, 500)
+    shape = query.choice(request, "format", "html", ("html", "json"))
+    form = query.choice(request, "timestamps", "ms", ("ms", "iso"))
+    # One more than asked for tells whether there is an older page.
+    found = await ctx.store.latest("status", limit=limit + 1, offset=offset)
+    entries = found[:limit]
+    if shape == "json":
+        wire = ctx.live.channels[form].wire
+        data = encode({"log": [wire.status(stored) for stored in entries]})
+        return Body(data, "application/json; charset=utf-8").answer(request)
+
+    def link(to: int) -> str:
+        return "/log?" + urlencode({"offset": to, "limit": limit})
+
+    page = ctx.renderer.page(
+        "log.html",
+        language_of(request),
+        current="log",
+        entries=[
+            {"value": stored.event.value, "at": stored.at, "source": stored.source}
+            for stored in entries
+            if isinstance(stored.event, Status)
+        ],
+        offset=offset,
+        limit=limit,
+        older=link(offset + limit) if len(found) > limit else None,
+        newer=link(max(0, offset - limit)) if offset else None,
+    )
+    return page.answer(request)
+
+
+@bp.route("/info", GET)
+async def info(request: Request) -> HTTPResponse:
+    """The markdown page about the space."""
+    ctx = context.of(request)
+    page = read_page(ctx.config, "info")
+    if page is None:
+        raise NotFound("There is no such page.")
+    rendered = ctx.renderer.page(
+        "page.html", language_of(request), current="info", title=page.title, body=page.html
+    )
+    return rendered.answer(request)
+
+
+@bp.route("/static/<name:str>", GET)
+async def static(request: Request, name: str) -> HTTPResponse:
+    """An asset; its name changes with its content, so it may be kept for ever."""
+    body = context.of(request).assets.bodies.get(name)
+    if body is None:
+        raise NotFound("There is no such file.")
+    return body.answer(request, cache="public, max-age=31536000, immutable")
+
+
+@bp.route("/favicon.ico", GET)
+async def favicon(request: Request) -> HTTPResponse:
+    assets = context.of(request).assets
+    return assets.bodies[assets.names["favicon.svg"]].answer(request, cache="public, max-age=86400")

@@ -1,0 +1,38 @@
+"""Parameters of a request: read, checked, or refused with a sentence."""
+
+from __future__ import annotations
+
+from typing import overload
+
+from sanic import BadRequest, Request
+
+
+@overload
+def integer(request: Request, name: str, default: int, low: int, high: int) -> int: ...
+@overload
+def integer(request: Request, name: str, default: None, low: int, high: int) -> int | None: ...
+def integer(request: Request, name: str, default: int | None, low: int, high: int) -> int | None:
+    """Return a decimal parameter of the query.
+
+    Raises:
+        BadRequest: it is not a whole number from low to high.
+    """
+    given = request.args.get(name)
+    if given is None:
+        return default
+    # isdecimal takes any script's digits and int() an unbounded length: neither is wanted here.
+    if not (given.isascii() and given.isdecimal() and len(given) <= 19 and low <= int(given) <= high):
+        raise BadRequest(f"{name}={given[:40]}: expected a whole number from {low} to {high}.")
+    return int(given)
+
+
+def choice(request: Request, name: str, default: str, choices: tuple[str, ...]) -> str:
+    """Return a parameter of the query that has a few possible values.
+
+    Raises:
+        BadRequest: it is none of them.
+    """
+    given = str(request.args.get(name, default))
+    if given not in choices:
+        raise BadRequest(f"{name}={given[:40]}: expected {' or '.join(choices)}.")
+    return given

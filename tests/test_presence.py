@@ -1,0 +1,117 @@
+"""The one write path: rules, group commit, commit before telling, and what happens when the log cannot be written."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+from bits.bus import Bus
+from bits.counters import Counters
+from bits.events import BRIDGE, WEB, Enter, Leave, Report, Sound, Status, Stored
+from bits.migrate import upgrade
+from bits.presence import Presence
+from bits.store import Store, make_engine
+
+from tests.conftest import at, until
+
+
+class Setup:
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.counters = Counters()
+        self.bus = Bus()
+        self.told: list[Stored] = []
+        self.bus.subscribe(self.told.extend)
+        self.presence = Presence(store, self.bus, self.counters)
+
+
+@pytest.fixture
+async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
+    engine = make_engine(f"sqlite:///{tmp_path}/bits.db")
+    await upgrade(engine)
+    setup = Setup(Store(engine))
+    await setup.presence.start()
+    yield setup
+    await setup.presence.stop()
+    await engine.dispose()
+
+
+async def test_the_same_again_is_not_stored(setup: Setup) -> None:
+    submit = setup.presence.submit
+    assert [s.seq for s in await submit([Report(Status("open"), WEB, at(0))])] == [1]
+    assert await submit([Report(Status("open"), BRIDGE, at(1))]) == []
+    assert await submit([Report(Leave(1), BRIDGE, at(2))]) == []
+    batch = [Report(event, BRIDGE, at(3)) for event in (Enter(1), Enter(1), Status("open"), Status("closed"))]
+    assert [s.event for s in await submit(batch)] == [Enter(1), Status("closed")]
+    assert await setup.store.since(0) == setup.told
+    assert setup.presence.state == await setup.store.state()
+
+
+async def test_what_waits_together_is_committed_together(setup: Setup) -> None:
+    waiting = [setup.presence.submit([Report(Sound(n), BRIDGE, at(n))]) for n in range(200)]
+    stored = await asyncio.gather(*waiting)
+    assert [[s.seq for s in one] for one in stored] == [[n] for n in range(1, 201)]
+    assert setup.counters["commits_total"] == 1
+    assert setup.counters["events_stored_total"] == 200
+
+
+async def test_nobody_is_told_before_the_commit(setup: Setup, tmp_path: Path) -> None:
+    """Invariant 1: whatever a subscriber hears can be read from the database at that moment."""
+    missing: list[int] = []
+
+    def check(batch: Sequence[Stored]) -> None:
+        with sqlite3.connect(tmp_path / "bits.db") as database:
+            durable = {seq for (seq,) in database.execute("SELECT seq FROM event")}
+        database.close()
+        missing.extend(stored.seq for stored in batch if stored.seq not in durable)
+
+    setup.bus.subscribe(check)
+    await asyncio.gather(*(setup.presence.submit([Report(Sound(n % 9), WEB, at(n))]) for n in range(50)))
+    assert len(setup.told) == 50
+    assert missing == []
+
+
+async def test_a_locked_database_delays_but_loses_nothing(setup: Setup, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "bits.db", isolation_level=None)
+    # The writer gives up waiting for the lock at once, so that the test does not wait for its patience.
+    async with setup.store.engine.connect() as connection:
+        await connection.exec_driver_sql("PRAGMA busy_timeout = 1")
+    other.execute("BEGIN IMMEDIATE")
+    waiting = setup.presence.submit([Report(Status("open"), WEB, at(0))])
+    await until(lambda: setup.counters["store_retries_total"] >= 2, "a retry")
+    assert not waiting.done()
+    assert setup.told == []
+    other.execute("ROLLBACK")
+    other.close()
+    assert [s.seq for s in await waiting] == [1]
+
+
+async def test_a_report_that_cannot_be_stored_fails_alone(setup: Setup) -> None:
+    before = setup.presence.submit([Report(Status("open"), WEB, at(1))])
+    bad = setup.presence.submit([Report(Sound(1), WEB, at(0).replace(tzinfo=None))])
+    after = setup.presence.submit([Report(Status("closed"), WEB, at(2))])
+    with pytest.raises(Exception, match="time zone"):
+        await bad
+    assert [s.seq for s in await before + await after] == [1, 2]
+    assert setup.counters["reports_failed_total"] == 1
+
+
+async def test_stopping_commits_what_is_queued(setup: Setup) -> None:
+    waiting = setup.presence.submit([Report(Status("open"), WEB, at(0))])
+    await setup.presence.stop()
+    assert [s.seq for s in waiting.result()] == [1]
+    await setup.presence.stop()
+
+
+async def test_a_failing_subscriber_does_not_keep_others_from_hearing(
+    setup: Setup, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[Stored] = []
+    setup.bus.subscribe(lambda batch: 1 // 0)  # type: ignore[arg-type, return-value]
+    setup.bus.subscribe(heard.extend)
+    await setup.presence.submit([Report(Status("open"), WEB, at(0))])
+    assert [s.seq for s in heard] == [1]
+    assert "a subscriber failed" in caplog.text
