@@ -89,12 +89,9 @@ async def admin_page(request: Request) -> HTTPResponse:
     if user is None:
         return _see_other("/login")
     ctx = context.of(request)
-    said = request.args.get("done")
-    gettext = ctx.renderer.environments[language_of(request)].globals["gettext"]
-    texts = {"status": "The status is set.", "message": "The message is sent.", "sound": "The sound is played."}
-    flash = gettext(texts[said]) if said in texts else None  # type: ignore[operator]
+    done = request.args.get("done")
     state = view(ctx.live.state, ctx.live.fresh, ctx.config)
-    return _page(request, "admin.html", user=user.name, state=state, flash=flash)
+    return _page(request, "admin.html", user=user.name, state=state, done=done)
 
 
 @bp.post("/admin")

@@ -1,0 +1,52 @@
+// The wire format, docs/live.md.
+
+export type Value = "open" | "closed" | "away" | "unknown";
+
+export interface Status {
+  timestamp: number; // milliseconds since 1970 UTC, as everywhere
+  modifiedby: string;
+  value: Value;
+}
+
+export interface Sample {
+  timestamp: number;
+  value: number; // °C
+  modifiedby: string;
+  sensor: number;
+}
+
+export interface Message {
+  timestamp: number;
+  user: string;
+  value: string;
+}
+
+/** What every frame but a snapshot may tell, in part. */
+export interface Frame {
+  seq: number;
+  version?: undefined;
+  status?: Status;
+  tempint?: Sample;
+  message?: Message;
+  people?: { count: number };
+  sound?: { timestamp: number; number: number; modifiedby: string };
+  heard?: number;
+  stale?: boolean;
+}
+
+/** The whole state: the first frame, /data, and the data block in the page. */
+export interface Snapshot {
+  version: 3;
+  seq: number;
+  status?: Status;
+  tempint?: Sample;
+  message?: Message;
+  tempinthist?: Sample[];
+  sensors?: Sample[];
+  people: { count: number };
+  heard?: number;
+  stale: boolean;
+}
+
+/** How the page hears of changes. */
+export type Link = "connecting" | "live" | "polling" | "offline";
