@@ -25,7 +25,7 @@ extensions = [
 ]
 
 setup(
-    ext_modules=cythonize(
+    ext_modules=cythonize(  # type: ignore[no-untyped-call]
         extensions,
         include_path=["src"],
         force=TRACE,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from bits.migrate import upgrade
 from bits.store import Store, make_engine
 
@@ -96,7 +97,11 @@ class Server:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
-        self.settings = {"web_port": "0", "control_port": "0", "db_uri": f"sqlite:///{folder}/bits.db"} | settings
+        self.settings = {
+            "web_port": "0",
+            "control_port": "0",
+            "db_uri": f"sqlite:///{folder}/bits.db",
+        } | settings
         self.errors = ""
 
     @property

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from bits._hub import GOING_AWAY, TRY_LATER, Hub
 from bits._ws import close_frame, text_frame
-from hypothesis import given, settings, strategies as st
-
 from tests.test_ws import BAD, client_frame, close_payload
 
 SNAPSHOT = b"S" * 50
@@ -62,7 +64,7 @@ def room() -> Iterator[Room]:
 
 def received(end: socket.socket, size: int = 1 << 20) -> bytes | None:
     """Return what is there to read; None at the end of the stream."""
-    parts = []
+    parts: list[bytes] = []
     while size:
         try:
             data = end.recv(min(size, 65536))
@@ -157,10 +159,8 @@ def test_no_byte_is_lost_doubled_or_interleaved(steps: list[tuple[str, int]]) ->
         elif what == "read":
             stream += received(end, size) or b""
         elif what == "ping":
-            try:
+            with contextlib.suppress(BlockingIOError):
                 end.send(client_frame(9, b"p" * size))
-            except BlockingIOError:
-                pass
         else:
             room.turn()
     for _ in range(200):

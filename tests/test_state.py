@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import pytest
-from bits.events import BRIDGE, WEB, Enter, Event, Heartbeat, Leave, Message, Sound, Status, Stored, Temperature
-from bits.state import HISTORY, State, apply, changes, freshness
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bits.events import (
+    BRIDGE,
+    WEB,
+    Enter,
+    Event,
+    Heartbeat,
+    Leave,
+    Message,
+    Sound,
+    Status,
+    Stored,
+    Temperature,
+)
+from bits.state import HISTORY, State, apply, changes, freshness
 from tests.conftest import at
 
 events = st.one_of(
@@ -26,13 +39,19 @@ def stored(seq: int, event: Event, source: str = BRIDGE) -> Stored:
 
 def test_each_kind_changes_its_part_and_nothing_else() -> None:
     state = apply(State(), stored(1, Status("open"), WEB))
-    assert state.status and state.status.seq == 1 and state.heard is None
+    assert state.status
+    assert state.status.seq == 1
+    assert state.heard is None
     state = apply(state, stored(2, Temperature(4, 21.5)))
-    assert state.sensors[4].seq == 2 and state.history[0].seq == 2 and state.heard == at(2)
+    assert state.sensors[4].seq == 2
+    assert state.history[0].seq == 2
+    assert state.heard == at(2)
     state = apply(state, stored(3, Enter(7)))
     assert dict(state.people) == {7: at(3)}
     state = apply(state, stored(4, Message("hi"), WEB))
-    assert state.message and state.message.seq == 4 and state.heard == at(3)
+    assert state.message
+    assert state.message.seq == 4
+    assert state.heard == at(3)
     state = apply(state, stored(5, Leave(7)))
     assert not state.people
     state = apply(state, stored(9, Heartbeat()))

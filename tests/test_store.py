@@ -6,8 +6,11 @@ import asyncio
 import sqlite3
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import text
+
 from bits.errors import BitsError
 from bits.events import (
     BRIDGE,
@@ -26,8 +29,6 @@ from bits.migrate import upgrade
 from bits.schema import REVISION
 from bits.state import State, apply
 from bits.store import Store, make_engine
-from sqlalchemy import text
-
 from tests.conftest import at
 
 EVENTS: list[Event] = [
@@ -137,7 +138,7 @@ async def test_rebuilding_reads_indexes_only(tmp_path: Path) -> None:
     store = Store(engine)
     await store.append([Report(Temperature(n % 2, 20), BRIDGE, at(n)) for n in range(10)])
     await store.append([Report(Enter(1), BRIDGE, at(20)), Report(Leave(1), BRIDGE, at(21))])
-    statements: list[tuple[str, object]] = []
+    statements: list[tuple[str, Any]] = []
 
     from sqlalchemy import event as on
 
@@ -152,7 +153,7 @@ async def test_rebuilding_reads_indexes_only(tmp_path: Path) -> None:
     assert len(queries) >= 8
     with sqlite3.connect(tmp_path / "bits.db") as database:
         for sql, parameters in queries:
-            plan = " | ".join(row[3] for row in database.execute("EXPLAIN QUERY PLAN " + sql, parameters))  # type: ignore[call-overload]
+            plan = " | ".join(row[3] for row in database.execute("EXPLAIN QUERY PLAN " + sql, parameters))
             assert "SCAN event" not in plan, (sql, plan)
             assert "TEMP B-TREE" not in plan, (sql, plan)
     database.close()
@@ -177,6 +178,7 @@ async def test_a_database_that_cannot_be_opened_is_refused_with_a_sentence(tmp_p
 async def test_the_newest_migration_is_the_one_the_program_expects(store: Store) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
+
     from bits.schema import metadata
 
     assert "nothing to do" in await upgrade(store.engine)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from bits._ws import MAX_MESSAGE_BYTES, close_frame, read, text_frame
-from hypothesis import given, strategies as st
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
@@ -74,7 +77,10 @@ BAD = {
     "a ping in fragments": (client_frame(PING, b"x", fin=False), 1002),
     "a ping too long": (client_frame(PING, b"x" * 126), 1002),
     "a length not in its shortest form": (client_frame(TEXT, b"x", length=b"\x7e\x00\x01"), 1002),
-    "a long length not in its shortest form": (client_frame(TEXT, b"x", length=b"\x7f" + struct.pack("!Q", 300)), 1002),
+    "a long length not in its shortest form": (
+        client_frame(TEXT, b"x", length=b"\x7f" + struct.pack("!Q", 300)),
+        1002,
+    ),
     "a length of 2^63": (client_frame(TEXT, b"", length=b"\x7f" + struct.pack("!Q", 2**63)), 1002),
     "a message too big": (client_frame(TEXT, b"a" * (MAX_MESSAGE_BYTES + 1)), 1009),
     "a huge length announced": (client_frame(BINARY, b"", length=b"\x7f" + struct.pack("!Q", 2**40)), 1009),
@@ -112,7 +118,7 @@ def test_whole_and_byte_by_byte(name: str) -> None:
 def test_any_split_is_understood_alike(names: list[str], last: str, cuts: list[int]) -> None:
     data = b"".join(CASES[name][0] for name in [*names, last])
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    chunks = [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    chunks = [data[a:b] for a, b in itertools.pairwise(edges)]
     assert read(chunks) == read([data])
 
 

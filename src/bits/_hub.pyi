@@ -1,13 +1,10 @@
 from collections.abc import Callable
-from typing import final
-
-from typing_extensions import disjoint_base
+from typing import Self, final
 
 GOING_AWAY: int
 TRY_LATER: int
 
 @final
-@disjoint_base
 class Hub:
     """Every open push connection of one wire form, and one way to reach them all."""
 
@@ -18,7 +15,7 @@ class Hub:
     stalled: int
     broken: int
 
-    def __init__(self, newest: Callable[[], bytes]) -> None: ...
+    def __new__(cls, newest: Callable[[], bytes]) -> Self: ...
     def __len__(self) -> int: ...
     def fileno(self) -> int: ...
     def add(self, fd: int, first: bytes, now: float) -> None: ...

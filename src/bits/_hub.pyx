@@ -66,6 +66,14 @@ cdef struct Client:
 
 @cython.final
 cdef class Hub:
+    """Every client of one wire form.
+
+    Args:
+        newest: gives the finished frame of the newest snapshot, for a client that missed something.
+    Raises:
+        RuntimeError: a method was called from another thread than the one that made the hub.
+    """
+
     cdef:
         Client *clients
         Py_ssize_t slots        # of the array

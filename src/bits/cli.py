@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -19,7 +19,7 @@ from bits.errors import BitsError
 
 # Heavy imports stand in the commands that need them, so that `bits --help` and `bits send` are quick.
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Command = Callable[..., Any]
 
 
 def configured(*keys: str) -> Callable[[Command], Command]:
@@ -36,14 +36,13 @@ def configured(*keys: str) -> Callable[[Command], Command]:
             default = shown(key, default_of(key))
             doc = field["doc"] if field["hidden"] or not default else f"{field['doc']} [{default}]"
             run = click.option(flag_of(key), key, metavar=_metavar(key), help=doc)(run)
-        run = click.option(
+        return click.option(
             "--config",
             "config_file",
             type=click.Path(path_type=Path),
             metavar="FILE",
             help="Read settings from this file instead of /etc/bits.toml.",
         )(run)
-        return run  # type: ignore[return-value]
 
     return decorate
 
@@ -126,8 +125,10 @@ def watch(settings: Settings, url: str | None, as_json: bool) -> None:
     from bits.watch import watch
 
     host = settings.config.web_host
-    page = url or f"http://[{host}]:{settings.config.web_port}" if ":" in host else (
-        url or f"http://{host}:{settings.config.web_port}"
+    page = (
+        url or f"http://[{host}]:{settings.config.web_port}"
+        if ":" in host
+        else (url or f"http://{host}:{settings.config.web_port}")
     )
     if not page.startswith(("http://", "https://", "ws://", "wss://")):
         raise BitsError(f"{page}: expected an address that begins with http:// or https://")

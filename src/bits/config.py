@@ -82,7 +82,16 @@ def seconds(low: float, high: float) -> Kind:
 
 
 def switch() -> Kind:
-    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    words = {
+        "true": True,
+        "1": True,
+        "yes": True,
+        "on": True,
+        "false": False,
+        "0": False,
+        "no": False,
+        "off": False,
+    }
 
     def parse(value: Any) -> bool:
         if isinstance(value, bool):
@@ -280,9 +289,7 @@ class Config:
     markdown_escape: bool = _field(True, switch(), "Show raw HTML in markdown as text; else keep what is harmless.")
     # Push
     push_clients: int = _field(10_000, number(1, 10_000_000), "Live connections at once, at most.")
-    push_stall: float = _field(
-        30.0, seconds(1, 86400), "A live client that takes nothing for so long is cut off."
-    )
+    push_stall: float = _field(30.0, seconds(1, 86400), "A live client that takes nothing for so long is cut off.")
     # Operating
     log_queries: bool = _field(False, switch(), "Log every database query.")
     log_requests: bool = _field(False, switch(), "Log every HTTP request.")
@@ -300,8 +307,7 @@ def kind_of(key: str) -> Kind:
 
 
 def default_of(key: str) -> Any:
-    field = FIELDS[key]
-    return field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[misc]
+    return getattr(Config(), key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,9 +79,8 @@ class Ingest:
 
     def on_events(self, batch: Sequence[Stored]) -> None:
         """Pass on to every bridge what it shows or plays, whoever caused it."""
-        lines = b"".join(
-            encode(stored.event) for stored in batch if isinstance(stored.event, (Status, Message, Sound))
-        )
+        told = [s.event for s in batch if isinstance(s.event, (Status, Message, Sound))]
+        lines = b"".join(map(encode, told))
         if lines:
             for link in list(self.links):
                 link.send(lines)
@@ -122,8 +121,8 @@ class Link(asyncio.Protocol):
         ingest.counters["bridges_connected_total"] += 1
         log.info("bridge %s: connected", self._peer)
         ingest.heard(ingest.clock())
-        if ingest.presence.state.status:
-            self.send(encode(ingest.presence.state.status.event))
+        if value := ingest.presence.state.value:
+            self.send(encode(Status(value)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self in self._ingest.links:

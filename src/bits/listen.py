@@ -47,9 +47,7 @@ def tcp(host: str, port: int, *, backlog: int, key: str) -> socket.socket:
     return listener
 
 
-def unix(
-    path: Path, *, uid: int | None, gid: int | None, mode: int, backlog: int, key: str
-) -> socket.socket:
+def unix(path: Path, *, uid: int | None, gid: int | None, mode: int, backlog: int, key: str) -> socket.socket:
     """Listen on a unix socket, in place of one that a dead server left behind.
 
     Raises:

@@ -33,6 +33,11 @@ class State:
     people: Mapping[int, datetime] = field(default_factory=lambda: MappingProxyType({}))
     heard: datetime | None = None
 
+    @property
+    def value(self) -> str | None:
+        """The status in a word: open, closed or away; None: nobody has ever said."""
+        return self.status.event.value if self.status and isinstance(self.status.event, Status) else None
+
 
 def apply(state: State, stored: Stored) -> State:
     """Return the state after one more event of the log.
@@ -70,8 +75,7 @@ def changes(state: State, event: object) -> bool:
     """Tell whether an event says anything that the state does not hold already."""
     match event:
         case Status(value=value):
-            known = state.status.event if state.status else None
-            return not (isinstance(known, Status) and known.value == value)
+            return value != state.value
         case Enter(person=person):
             return person not in state.people
         case Leave(person=person):

@@ -9,12 +9,25 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, event as on, func, insert, select, text
+from sqlalchemy import Connection, Row, Select, func, insert, select, text
+from sqlalchemy import event as on
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bits import schema
-from bits.events import BRIDGE, Enter, Event, Heartbeat, Leave, Message, Report, Sound, Status, Stored, Temperature
+from bits.events import (
+    BRIDGE,
+    Enter,
+    Event,
+    Heartbeat,
+    Leave,
+    Message,
+    Report,
+    Sound,
+    Status,
+    Stored,
+    Temperature,
+)
 from bits.state import HISTORY, State
 
 # Any fixed number will do, as long as nothing else in the database locks on it.
@@ -70,7 +83,10 @@ def make_engine(uri: str, *, recycle: float = 3600, echo: bool = False) -> Async
     url = make_url(uri)
     name = url.get_backend_name()
     engine = create_async_engine(
-        url.set(drivername=DRIVERS[name]), pool_recycle=round(recycle), pool_pre_ping=name == "postgresql", echo=echo
+        url.set(drivername=DRIVERS[name]),
+        pool_recycle=round(recycle),
+        pool_pre_ping=name == "postgresql",
+        echo=echo,
     )
     if name == "sqlite":
         on.listen(engine.sync_engine, "connect", _set_up_sqlite)
@@ -191,9 +207,7 @@ class Store:
             )
         samples.sort(key=lambda sample: -sample.seq)
         people: dict[int, datetime] = {
-            who: arrival.at
-            for who, arrival in entered.items()
-            if who not in left or left[who].seq < arrival.seq
+            who: arrival.at for who, arrival in entered.items() if who not in left or left[who].seq < arrival.seq
         }
         return State(
             seq=seq or 0,
@@ -208,9 +222,7 @@ class Store:
 
 def _newest(kind: str, key: int = 0) -> Select[Any]:
     table = schema.event
-    return (
-        select(table).where(table.c.kind == kind, table.c.key == key).order_by(table.c.seq.desc())
-    )
+    return select(table).where(table.c.kind == kind, table.c.key == key).order_by(table.c.seq.desc())
 
 
 async def _fetch(connection: AsyncConnection, query: Select[Any]) -> list[Stored]:
@@ -224,9 +236,7 @@ def _distinct_keys(kind: str) -> Select[Any]:
     """
     table = schema.event
     hop = select(func.min(table.c.key).label("key")).where(table.c.kind == kind).cte("hop", recursive=True)
-    following = (
-        select(func.min(table.c.key)).where(table.c.kind == kind, table.c.key > hop.c.key).scalar_subquery()
-    )
+    following = select(func.min(table.c.key)).where(table.c.kind == kind, table.c.key > hop.c.key).scalar_subquery()
     hop = hop.union_all(select(following).where(hop.c.key.is_not(None)))
     return select(hop.c.key).where(hop.c.key.is_not(None))
 

@@ -34,7 +34,11 @@ def describe(frame: dict[str, Any]) -> Iterator[str]:
     if status := frame.get("status"):
         yield f"{_clock(status['timestamp'])} {printable(status['value'])} ({printable(status['modifiedby'])})"
     if frame.get("stale"):
-        yield f"{_clock(frame.get('heard'))} the board was last heard" if "heard" in frame else "the board was never heard"
+        yield (
+            f"{_clock(frame.get('heard'))} the board was last heard"
+            if "heard" in frame
+            else "the board was never heard"
+        )
     samples = frame.get("sensors") or ([frame["tempint"]] if "tempint" in frame else [])
     for sample in samples:
         yield f"{_clock(sample['timestamp'])} {sample['value']:.1f} °C (sensor {sample['sensor']})"

@@ -11,7 +11,8 @@ from sanic.response import redirect
 from bits.events import WEB, Event, Message, Report, Sound, Status
 from bits.web import context
 from bits.web.auth import check_form, client_address, form_token, log, member, sign_in, sign_out
-from bits.web.pages import GET, language_of, view
+from bits.web.pages import language_of, view
+from bits.web.route import field, get
 from bits.web.users import User, authenticate
 
 bp = Blueprint("admin")
@@ -20,22 +21,14 @@ COMMIT_SECONDS = 10  # a form waits so long for its commit before it says that t
 MESSAGE_LENGTH = 1000  # characters; any of them fits the miniprotocol's line
 
 
-def _field(request: Request, name: str) -> str:
-    return str((request.form or {}).get(name) or "")
-
-
 def _see_other(to: str) -> HTTPResponse:
     return redirect(to, status=303)
 
 
 def _page(request: Request, template: str, status: int = 200, **values: object) -> HTTPResponse:
     ctx = context.of(request)
-    body = ctx.renderer.page(
-        template, language_of(request), current="members", csrf=form_token(request), **values
-    )
-    return HTTPResponse(
-        body.data, status=status, content_type=body.content_type, headers={"Cache-Control": "no-store"}
-    )
+    body = ctx.renderer.page(template, language_of(request), current="members", csrf=form_token(request), **values)
+    return HTTPResponse(body.data, status=status, content_type=body.content_type, headers={"Cache-Control": "no-store"})
 
 
 async def _signed_in(request: Request) -> User | HTTPResponse:
@@ -54,7 +47,7 @@ async def _submit(request: Request, event: Event, user: User) -> None:
         raise ServiceUnavailable("The database is busy: this will be stored as soon as it can be.") from None
 
 
-@bp.route("/login", GET)
+@get(bp, "/login")
 async def login_page(request: Request) -> HTTPResponse:
     if await member(request):
         return _see_other("/admin")
@@ -65,7 +58,7 @@ async def login_page(request: Request) -> HTTPResponse:
 async def login(request: Request) -> HTTPResponse:
     check_form(request)
     ctx = context.of(request)
-    user = await authenticate(ctx.engine, _field(request, "name"), _field(request, "password"))
+    user = await authenticate(ctx.engine, field(request, "name"), field(request, "password"))
     if user is None:
         ctx.counters["logins_failed_total"] += 1
         log.warning("sign-in refused from %s", client_address(request))
@@ -83,7 +76,7 @@ async def logout(request: Request) -> HTTPResponse:
     return response
 
 
-@bp.route("/admin", GET)
+@get(bp, "/admin")
 async def admin_page(request: Request) -> HTTPResponse:
     user = await member(request)
     if user is None:
@@ -99,7 +92,7 @@ async def set_status(request: Request) -> HTTPResponse:
     user = await _signed_in(request)
     if isinstance(user, HTTPResponse):
         return user
-    value = _field(request, "value")
+    value = field(request, "value")
     if value not in ("open", "closed", "away"):
         raise BadRequest(f"value={value[:40]}: expected open, closed or away.")
     await _submit(request, Status(value), user)
@@ -111,7 +104,7 @@ async def send_message(request: Request) -> HTTPResponse:
     user = await _signed_in(request)
     if isinstance(user, HTTPResponse):
         return user
-    words = " ".join(_field(request, "text").split())  # the board's display has no lines to break
+    words = " ".join(field(request, "text").split())  # the board's display has no lines to break
     if not 1 <= len(words) <= MESSAGE_LENGTH:
         raise BadRequest(f"The message has {len(words)} characters: expected 1 to {MESSAGE_LENGTH}.")
     try:
@@ -127,7 +120,7 @@ async def play_sound(request: Request) -> HTTPResponse:
     user = await _signed_in(request)
     if isinstance(user, HTTPResponse):
         return user
-    number = _field(request, "number")
+    number = field(request, "number")
     if not (number.isascii() and number.isdecimal() and len(number) <= 3 and int(number) <= 255):
         raise BadRequest(f"number={number[:40]}: expected a whole number from 0 to 255.")
     await _submit(request, Sound(int(number)), user)

@@ -8,25 +8,23 @@ from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import text
 
 from bits.counters import Counters, exposition
-from bits.events import Status
 from bits.web import context, query
-from bits.web.pages import GET
+from bits.web.route import get
 
 bp = Blueprint("api")
 
 ANYONE = {"Access-Control-Allow-Origin": "*"}
 
 
-@bp.route("/status", GET)
+@get(bp, "/status")
 async def status(request: Request) -> HTTPResponse:
     """One byte: 1 open, 0 anything else."""
     live = context.of(request).live
-    event = live.state.status.event if live.state.status and not live.fresh.unknown else None
-    is_open = isinstance(event, Status) and event.value == "open"
+    is_open = live.state.value == "open" and not live.fresh.unknown
     return text("1" if is_open else "0", headers={**ANYONE, "Cache-Control": "no-cache"})
 
 
-@bp.route("/data", GET)
+@get(bp, "/data")
 async def data(request: Request) -> HTTPResponse:
     """Current state as JSON. Fields, units and caching: docs/live.md."""
     form = query.choice(request, "timestamps", "ms", ("ms", "iso"))
@@ -35,14 +33,14 @@ async def data(request: Request) -> HTTPResponse:
     return answer
 
 
-@bp.route("/data.php", GET)
+@get(bp, "/data.php")
 async def clock(request: Request) -> HTTPResponse:
     """The local time of the space: the router, which has no clock of its own, sets its own by it."""
     now = datetime.now(context.of(request).config.time_zone)
     return text(now.strftime("%Y-%m-%d %H:%M:%S"), headers={"Cache-Control": "no-store"})
 
 
-@bp.route("/metrics", GET)
+@get(bp, "/metrics")
 async def metrics(request: Request) -> HTTPResponse:
     """Counters and gauges in Prometheus' format."""
     ctx = context.of(request)
@@ -60,13 +58,13 @@ async def metrics(request: Request) -> HTTPResponse:
     return text(exposition(now), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@bp.route("/healthz", GET)
+@get(bp, "/healthz")
 async def healthz(_request: Request) -> HTTPResponse:
     """Say that this process answers."""
     return text("ok")
 
 
-@bp.route("/readyz", GET)
+@get(bp, "/readyz")
 async def readyz(request: Request) -> HTTPResponse:
     """Say whether the log can be read; a load balancer sends nobody here while it cannot."""
     try:

@@ -35,7 +35,9 @@ log = logging.getLogger("bits")
 BACKLOG = 65535
 
 # Scripts and styles come from us alone; pictures may come from anywhere, since members put them into pages.
-CONTENT_POLICY = "default-src 'self'; img-src 'self' data: https:; object-src 'none'; base-uri 'none'; form-action 'self'"
+CONTENT_POLICY = (
+    "default-src 'self'; img-src 'self' data: https:; object-src 'none'; base-uri 'none'; form-action 'self'"
+)
 
 
 def utc_now() -> datetime:
@@ -50,9 +52,7 @@ def set_up_logging(config: Config) -> None:
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-            "handlers": {
-                "stderr": {"class": "logging.StreamHandler", "stream": sys.stderr, "formatter": "line"}
-            },
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "stream": sys.stderr, "formatter": "line"}},
             "root": {"level": "WARNING", "handlers": ["stderr"]},
             "loggers": {
                 "bits": {"level": "DEBUG" if config.developer_mode else "INFO"},
@@ -107,7 +107,7 @@ def create_app(config: Config, control: socket, ready: Callable[[], None] = lamb
     async def stopped(app: Sanic) -> None:  # type: ignore[type-arg]
         await app.ctx.bits.engine.dispose()
 
-    app.on_response(finish)
+    app.register_middleware(finish, "response")  # type: ignore[arg-type]
     app.error_handler.add(Exception, explain)
     return app
 

@@ -14,6 +14,7 @@ from sanic import Forbidden, HTTPResponse, Request
 from bits.config import Config
 from bits.ingest import Networks
 from bits.web import context, users
+from bits.web.route import field
 from bits.web.users import User
 
 log = logging.getLogger("bits.auth")
@@ -30,7 +31,7 @@ class Signer:
         if secret is None:
             log.warning("cookie_secret is not set: members are signed out whenever the server restarts")
             secret = secrets.token_hex(32)
-        self.age = config.cookie_age
+        self.age = int(config.cookie_age)
         self._session = URLSafeTimedSerializer(secret, salt="session")
         self._form = URLSafeTimedSerializer(secret, salt="form")
 
@@ -85,8 +86,7 @@ def check_form(request: Request) -> None:
     if foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         context.of(request).counters["forms_refused_total"] += 1
         raise Forbidden("This form was sent from another site.")
-    token = (request.form or {}).get("csrf") or ""
-    if not context.of(request).signer.is_form(token, request.cookies.get(SESSION) or ""):
+    if not context.of(request).signer.is_form(field(request, "csrf"), request.cookies.get(SESSION) or ""):
         context.of(request).counters["forms_refused_total"] += 1
         raise Forbidden("This form is too old, or you have signed in or out since: go back and load the page anew.")
 
@@ -96,7 +96,7 @@ def sign_in(request: Request, response: HTTPResponse, user: User) -> None:
     response.add_cookie(
         SESSION,
         signer.session(user),
-        max_age=int(signer.age),
+        max_age=signer.age,
         httponly=True,
         samesite="Lax",
         secure=_is_https(request),
@@ -105,7 +105,7 @@ def sign_in(request: Request, response: HTTPResponse, user: User) -> None:
 
 
 def sign_out(request: Request, response: HTTPResponse) -> None:
-    response.delete_cookie(SESSION, path="/", secure=_is_https(request), samesite="Lax", httponly=True)
+    response.cookies.delete_cookie(SESSION, path="/", secure=_is_https(request))
 
 
 def _parse(address: str) -> IPv4Address | IPv6Address | None:

@@ -11,7 +11,13 @@ from sanic import HTTPResponse, Request
 # Below this a compressed answer saves no packet.
 WORTH_COMPRESSING = 1000
 
-COMPRESSIBLE = ("text/", "application/json", "application/javascript", "image/svg+xml", "application/manifest")
+COMPRESSIBLE = (
+    "text/",
+    "application/json",
+    "application/javascript",
+    "image/svg+xml",
+    "application/manifest",
+)
 
 
 class Body:

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from datetime import tzinfo
+from typing import cast
 
 from sanic import Blueprint, HTTPResponse, Request
 
@@ -93,8 +94,12 @@ class Live:
         for channel in self.channels.values():
             channel.reset()
             hub = channel.hub
-            loop.add_reader(hub.fileno(), lambda hub=hub: hub.on_ready(loop.time()))
+            loop.add_reader(hub.fileno(), self._on_ready, hub)
         self._sweeper = asyncio.create_task(self._sweep(), name="hub sweeper")
+
+    @staticmethod
+    def _on_ready(hub: Hub) -> None:
+        hub.on_ready(asyncio.get_running_loop().time())
 
     def stop(self) -> None:
         """Say goodbye to every client. May be called twice."""
@@ -192,10 +197,11 @@ async def websocket(request: Request) -> HTTPResponse:
     if len(live) >= live.clients:
         live.counters['push_refused_total{reason="too-many"}'] += 1
         return HTTPResponse(
-            "Too many live connections (push_clients); come back later.\n", status=503, headers={"Retry-After": "30"}
+            "Too many live connections (push_clients); come back later.\n",
+            status=503,
+            headers={"Retry-After": "30"},
         )
-    transport = request.transport
-    assert transport is not None
+    transport = cast(asyncio.Transport, request.transport)
     handshake = (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Accept: {accept}\r\n\r\n"

@@ -15,12 +15,12 @@ from bits.web import context, query
 from bits.web.body import Body
 from bits.web.context import Context
 from bits.web.render import negotiate
+from bits.web.route import get
 from bits.web.wiki import read_page
 from bits.web.wire import encode
 
 bp = Blueprint("pages")
 
-GET = ("GET", "HEAD")
 NO_TIME = 10**9  # a log longer than that in entries is not paged by number
 
 
@@ -55,10 +55,6 @@ class View:
 
 def view(state: State, fresh: Freshness, config: Config) -> View:
     """Choose what a page shows of a state."""
-    value = "unknown"
-    if state.status and not fresh.unknown:
-        assert isinstance(state.status.event, Status)
-        value = state.status.event.value
     sensors = []
     for sensor, stored in sorted(state.sensors.items()):
         assert isinstance(stored.event, Temperature)
@@ -66,11 +62,9 @@ def view(state: State, fresh: Freshness, config: Config) -> View:
     message = None
     if state.message:
         assert isinstance(state.message.event, Message)
-        message = Words(
-            state.message.event.text, state.message.author or state.message.source, state.message.at
-        )
+        message = Words(state.message.event.text, state.message.author or state.message.source, state.message.at)
     return View(
-        value=value,
+        value=(not fresh.unknown and state.value) or "unknown",
         since=state.status.at if state.status else None,
         source=state.status.source if state.status else "",
         stale=fresh.stale,
@@ -109,13 +103,13 @@ class HomePage:
         return self._pages[language]
 
 
-@bp.route("/", GET)
+@get(bp, "/")
 async def home(request: Request) -> HTTPResponse:
     ctx = context.of(request)
     return ctx.home.body(ctx, language_of(request)).answer(request)
 
 
-@bp.route("/log", GET)
+@get(bp, "/log")
 async def log(request: Request) -> HTTPResponse:
     """Past statuses, newest first: a page, or JSON with format=json."""
     ctx = context.of(request)
@@ -151,20 +145,18 @@ async def log(request: Request) -> HTTPResponse:
     return page.answer(request)
 
 
-@bp.route("/info", GET)
+@get(bp, "/info")
 async def info(request: Request) -> HTTPResponse:
     """The markdown page about the space."""
     ctx = context.of(request)
     page = read_page(ctx.config, "info")
     if page is None:
         raise NotFound("There is no such page.")
-    rendered = ctx.renderer.page(
-        "page.html", language_of(request), current="info", title=page.title, body=page.html
-    )
+    rendered = ctx.renderer.page("page.html", language_of(request), current="info", title=page.title, body=page.html)
     return rendered.answer(request)
 
 
-@bp.route("/static/<name:str>", GET)
+@get(bp, "/static/<name:str>")
 async def static(request: Request, name: str) -> HTTPResponse:
     """An asset; its name changes with its content, so it may be kept for ever."""
     body = context.of(request).assets.bodies.get(name)
@@ -173,7 +165,7 @@ async def static(request: Request, name: str) -> HTTPResponse:
     return body.answer(request, cache="public, max-age=31536000, immutable")
 
 
-@bp.route("/favicon.ico", GET)
+@get(bp, "/favicon.ico")
 async def favicon(request: Request) -> HTTPResponse:
     assets = context.of(request).assets
     return assets.bodies[assets.names["favicon.svg"]].answer(request, cache="public, max-age=86400")

@@ -11,7 +11,8 @@ from functools import cache
 from typing import Any
 
 from passlib.hash import argon2
-from sqlalchemy import ColumnElement, delete as remove, insert, select, update
+from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import delete as remove
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
