@@ -118,18 +118,22 @@ class Server:
             stderr=subprocess.PIPE,
             text=True,
         )
-        threading.Thread(target=self._collect, daemon=True).start()
+        self._collector = threading.Thread(target=self._collect)
+        self._collector.start()
         assert self.process.stdout
         words = self.process.stdout.readline().split()
         if not words or words[0] != "ready":
-            self.process.wait(5)
+            self.stop()
             pytest.fail(f"the server did not start:\n{self.errors}")
         self.url = words[words.index("page") + 1].rstrip("/")
-        host, _, port = words[words.index("bridges") + 1].rpartition(":")
-        self.control = (host.strip("[]"), int(port))
+        control = words[words.index("bridges") + 1]
         # A server that is started again must be found where it was.
-        self.settings["web_port"] = self.url.rpartition(":")[2]
-        self.settings["control_port"] = port
+        if not self.url.startswith("unix:"):
+            self.settings["web_port"] = self.url.rpartition(":")[2]
+        if not control.startswith("unix:"):
+            host, _, port = control.rpartition(":")
+            self.control = (host.strip("[]"), int(port))
+            self.settings["control_port"] = port
         return self
 
     def _collect(self) -> None:
@@ -137,14 +141,22 @@ class Server:
         for line in self.process.stderr:
             self.errors += line
 
+    def _end(self, number: signal.Signals) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(15)
+        self._collector.join(5)
+        assert self.process.stdout
+        assert self.process.stderr
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return code
+
     def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        self._end(signal.SIGKILL)
 
     def stop(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(15)
+        return self._end(signal.SIGTERM)
 
     def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers in lower case, and body."""

@@ -124,12 +124,13 @@ cdef class Hub:
 
     # --- joining and leaving
 
-    def add(self, int fd, bytes first not None, double now):
+    def add(self, int fd, bytes first not None, double now, bytes early=b""):
         """Take over a connected socket; send it `first` (handshake, snapshot: anything), then every frame.
 
         Args:
             fd: a non-blocking stream socket of the caller's, from here on the hub's to close.
             now: seconds on any steady clock, the same in every call.
+            early: what the client has already sent behind its handshake.
         Raises:
             OSError: the descriptor cannot be watched; it is closed.
         """
@@ -154,6 +155,8 @@ cdef class Hub:
         self.joined += 1
         self.open_count += 1
         self.write(client, first, now)
+        if early and client.fd >= 0:
+            self.take(client, <const uint8_t *> PyBytes_AS_STRING(early), PyBytes_GET_SIZE(early), now)
 
     cdef Py_ssize_t take_slot(self) except -1:
         cdef Py_ssize_t size
@@ -338,23 +341,24 @@ cdef class Hub:
 
     cdef void read(self, Client *client, double now) noexcept:
         cdef ssize_t size = c_recv(client.fd, self.inbox, READ_SIZE, MSG_DONTWAIT)
-        cdef const uint8_t *cursor = self.inbox
-        cdef const uint8_t *end
-        cdef int seen
         if size < 0 and (errno == EAGAIN or errno == EINTR):
             return
         if size <= 0:
             self.drop(client)
             return
-        if client.flags & CLOSING:
-            return
+        if not client.flags & CLOSING:
+            self.take(client, self.inbox, size, now)
+
+    cdef void take(self, Client *client, const uint8_t *cursor, size_t size, double now) noexcept:
+        """Understand bytes from a client, and answer what wants an answer."""
+        cdef const uint8_t *end = cursor + size
+        cdef int seen
         if client.reader == NULL:
             client.reader = <_ws.Reader *> malloc(sizeof(_ws.Reader))
             if client.reader == NULL:
                 self.drop(client)
                 return
             _ws.reset(client.reader)
-        end = cursor + size
         while True:
             seen = _ws.feed(client.reader, &cursor, end)
             if seen == _ws.GOT_PING:

@@ -65,7 +65,8 @@ class Ingest:
 
     async def start(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Link(self), sock=listener)
+        create = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
+        self._server = await create(lambda: Link(self), sock=listener)
 
     async def stop(self) -> None:
         """Take no more lines. What was taken is on its way through presence. May be called twice."""
@@ -121,8 +122,8 @@ class Link(asyncio.Protocol):
         ingest.counters["bridges_connected_total"] += 1
         log.info("bridge %s: connected", self._peer)
         ingest.heard(ingest.clock())
-        if value := ingest.presence.state.value:
-            self.send(encode(Status(value)))
+        if status := ingest.presence.state.value:
+            self.send(encode(Status(status)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self in self._ingest.links:
@@ -135,13 +136,14 @@ class Link(asyncio.Protocol):
         ingest = self._ingest
         now = ingest.clock()
         reports: list[Report] = []
+        told = False
         for line in self._decoder.feed(data):
             match line:
                 case Status() | Temperature() | Enter() | Leave() | Message() | Sound():
                     reports.append(Report(line, BRIDGE, now, BRIDGE if isinstance(line, Message) else None))
                 case Ping(token=token):
                     # Answered when all that stands before it is committed: a way to ask "have you got it?".
-                    self._submit(reports)
+                    told |= self._submit(reports)
                     reports = []
                     self._after_commit(encode(Pong(token)))
                 case Pong():
@@ -151,20 +153,21 @@ class Link(asyncio.Protocol):
                 case _:
                     # Version 2's other lines: a bridge that gets no answer to its hello goes on in version 1.
                     self._refuse("not-offered", encode(line))
-        if reports:
-            self._submit(reports)
-        else:
+        told |= self._submit(reports)
+        if not told:
             ingest.heard(now)
 
-    def _submit(self, reports: list[Report]) -> None:
+    def _submit(self, reports: list[Report]) -> bool:
+        """Send reports down the write path. Returns whether there were any."""
         if not reports:
-            return
+            return False
         self._ingest.counters["lines_taken_total"] += len(reports)
         self._waiting += len(reports)
         if self._waiting > WAITING_HIGH:
             self.transport.pause_reading()
         self._last = self._ingest.presence.submit(reports)
         self._last.add_done_callback(lambda done: self._committed(reports, done))
+        return True
 
     def _committed(self, reports: list[Report], done: asyncio.Future[list[Stored]]) -> None:
         if done.cancelled() or done.exception():

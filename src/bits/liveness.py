@@ -35,6 +35,7 @@ class Liveness:
         self._clock = clock
         self._turned = turned
         self._sign: datetime | None = None  # of life, not in the log
+        self._heartbeat: asyncio.Future[list[Stored]] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.now = Freshness(stale=False, unknown=False, until=None)
 
@@ -62,9 +63,11 @@ class Liveness:
         self._judge()
 
     def _log_sign(self) -> None:
+        """Log the newest sign of life, unless the log has it, or one is on its way."""
         heard = self._presence.state.heard
-        if self._sign and self._stale_after and (heard is None or self._sign > heard):
-            self._presence.submit([Report(Heartbeat(), BRIDGE, self._sign)])
+        on_its_way = self._heartbeat is not None and not self._heartbeat.done()
+        if self._sign and self._stale_after and not on_its_way and (heard is None or self._sign > heard):
+            self._heartbeat = self._presence.submit([Report(Heartbeat(), BRIDGE, self._sign)])
 
     def _judge(self) -> None:
         before = self.now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
@@ -47,6 +48,15 @@ def _upgrade(connection: Connection) -> str:
     return f"Upgraded the database from schema {found} to {schema.REVISION}."
 
 
+def _probe(file: str) -> None:
+    """Open a SQLite file once by hand: aiosqlite's thread outlives a connection that fails, and complains later."""
+    connection = sqlite3.connect(file)
+    try:
+        connection.execute("PRAGMA schema_version")
+    finally:
+        connection.close()
+
+
 async def upgrade(engine: AsyncEngine) -> str:
     """Create or upgrade the tables in one transaction; several nodes may do so at once.
 
@@ -56,9 +66,11 @@ async def upgrade(engine: AsyncEngine) -> str:
         BitsError: the database cannot be opened, or is of a newer schema.
     """
     try:
+        if engine.dialect.name == "sqlite":
+            _probe(str(engine.url.database))
         async with writing(engine) as connection:
             return await connection.run_sync(_upgrade)
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         cause = getattr(error, "orig", None) or error
         shown = engine.url.render_as_string(hide_password=True).replace("+aiosqlite", "").replace("+asyncpg", "")
         raise BitsError(f"the database {shown} cannot be opened (db_uri): {cause}") from error
