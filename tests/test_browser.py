@@ -1,0 +1,219 @@
+"""What a person sees: the page in a real Chromium, changing without a reload."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, WAIT, Server
+from tests.test_admin import PASSWORD, SECRET
+
+sync_api = pytest.importorskip("playwright.sync_api")
+expect = sync_api.expect
+expect.set_options(timeout=WAIT * 1000)
+
+pytestmark = pytest.mark.browser
+Make = Callable[..., Server]
+
+SCREENSHOTS = ROOT / "screenshots"
+DESKTOP = {"width": 1440, "height": 900}
+PHONE = {"width": 360, "height": 760}
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Open pages that must not complain on the console, and close them after the test."""
+    contexts = []
+    complaints: list[str] = []
+
+    def open_page(url: str, *, quiet: bool = True, **options: Any) -> Any:
+        context = browser.new_context(**{"viewport": DESKTOP, "locale": "en-GB", **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(WAIT * 1000)
+        if quiet:
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def shoot(page: Any, name: str) -> None:
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def test_the_page_changes_without_a_reload(server: Server, open_page: Callable[..., Any]) -> None:
+    page = open_page(server.url)
+    page.evaluate("window.sameDocument = true")
+    expect(page.locator("#link")).to_have_text("Live: this page changes by itself")
+    expect(page.locator("#status")).to_have_text("Unknown")
+    server.say("status 1")
+    expect(page.locator("#status")).to_have_text("Open")
+    expect(page.locator("#since")).to_contain_text("by the button")
+    expect(page.locator("#stale")).to_be_hidden()
+    expect(page).to_have_title("● Open – BITS")
+    assert "circle" in page.locator("link[rel=icon]").get_attribute("href")
+    server.say("temperature 0 20", "temperature 0 21.5", "temperature 1 -3.25")
+    expect(page.locator("#sensors li").nth(0)).to_contain_text("21.5 °C")
+    expect(page.locator("#sensors li").nth(0).locator(".trend")).to_have_attribute("aria-label", "rising")
+    expect(page.locator("#sensors li").nth(1)).to_contain_text("-3.3 °C")
+    expect(page.locator("#chart canvas")).to_be_visible()
+    server.say("message PGI+Q2lhbzwvYj4g4piV", "enter 1")
+    expect(page.locator("#message-text")).to_have_text("<b>Ciao</b> ☕")
+    expect(page.locator("#people")).to_have_text("One person is here")
+    server.say("status 0")
+    expect(page.locator("#status")).to_have_text("Closed")
+    expect(page).to_have_title("■ Closed – BITS")
+    assert page.evaluate("window.sameDocument")
+
+
+def test_every_open_browser_changes(server: Server, open_page: Callable[..., Any]) -> None:
+    pages = [open_page(server.url) for _ in range(3)]
+    server.say("status 1")
+    for page in pages:
+        expect(page.locator("#status")).to_have_text("Open")
+
+
+def test_the_page_survives_a_restart_of_the_server(make_server: Make, open_page: Callable[..., Any]) -> None:
+    server = make_server()
+    server.say("status 1")
+    page = open_page(server.url, quiet=False)
+    page.evaluate("window.sameDocument = true")
+    expect(page.locator("#link")).to_have_attribute("data-link", "live")
+    server.stop()
+    expect(page.locator("#link")).not_to_have_attribute("data-link", "live")
+    expect(page.locator("#status")).to_have_text("Open")
+    server.start()
+    server.say("status 0", "message Q2lhbw==")
+    expect(page.locator("#status")).to_have_text("Closed")
+    expect(page.locator("#message-text")).to_have_text("Ciao")
+    expect(page.locator("#link")).to_have_attribute("data-link", "live")
+    assert page.evaluate("window.sameDocument")
+
+
+def test_where_websockets_are_forbidden_the_page_polls(server: Server, browser: Any) -> None:
+    context = browser.new_context(viewport=DESKTOP, locale="en-GB")
+    page = context.new_page()
+    page.route_web_socket(re.compile("/ws"), lambda socket: socket.close())
+    page.goto(server.url)
+    expect(page.locator("#link")).to_have_text("Up to date every few seconds")
+    server.say("status 1")
+    expect(page.locator("#status")).to_have_text("Open")
+    context.close()
+
+
+def test_silence_is_shown_and_cleared(make_server: Make, open_page: Callable[..., Any]) -> None:
+    server = make_server(stale_after="1.5")
+    page = open_page(server.url)
+    expect(page.locator("#stale")).to_have_text("The board has never been heard.")
+    server.say("status 1")
+    expect(page.locator("#status")).to_have_text("Open")
+    expect(page.locator("#status")).to_have_text("Unknown")
+    expect(page.locator("#stale")).to_contain_text("The board has not been heard since")
+    shoot(page, "home-silent")
+    server.say("status 1")
+    expect(page.locator("#status")).to_have_text("Open")
+    expect(page.locator("#stale")).to_be_hidden()
+
+
+def test_a_member_sets_the_status_for_everybody(make_server: Make, open_page: Callable[..., Any]) -> None:
+    server = make_server(cookie_secret=SECRET)
+    server.run("user", "add", "anna", "--password-stdin", input=PASSWORD + "\n")
+    visitor = open_page(server.url)
+    member = open_page(server.url + "/admin")
+    shoot(member, "login")
+    member.get_by_label("Name").fill("anna")
+    member.get_by_label("Password").fill(PASSWORD)
+    member.get_by_role("button", name="Sign in").click()
+    expect(member.get_by_role("heading", name="Hello, anna")).to_be_visible()
+    shoot(member, "admin")
+    member.get_by_role("button", name="Open").click()
+    expect(member.get_by_role("status")).to_have_text("The status is set.")
+    expect(visitor.locator("#status")).to_have_text("Open")
+    expect(visitor.locator("#since")).to_contain_text("by the website")
+    member.get_by_label("For everybody").fill("Ciao a tutti")
+    member.get_by_role("button", name="Send").click()
+    expect(visitor.locator("#message-text")).to_have_text("Ciao a tutti")
+    expect(visitor.locator("#message-user")).to_have_text("anna")
+    member.get_by_role("button", name="Sign out").click()
+    expect(member).to_have_url(server.url + "/")
+
+
+def test_the_state_is_there_without_javascript(server: Server, open_page: Callable[..., Any]) -> None:
+    server.say("status 1", "temperature 0 21.5", "message Q2lhbw==")
+    page = open_page(server.url, java_script_enabled=False)
+    expect(page.locator("#status")).to_have_text("Open")
+    expect(page.locator("#sensors li")).to_contain_text("21.5 °C")
+    expect(page.locator("#message-text")).to_have_text("Ciao")
+    assert "The chart needs JavaScript" in page.locator("#chart").inner_text()
+    shoot(page, "home-without-javascript")
+
+
+def test_server_and_script_write_the_same_words(make_server: Make, open_page: Callable[..., Any]) -> None:
+    """A reader must not see texts jump when the script takes over."""
+    server = make_server(time_zone="Europe/Rome", sensor_names="1=Lab")
+    server.say("status 1", "temperature 0 21.5", "temperature 1 3", "message Q2lhbw==", "enter 1", "enter 2")
+    for locale in ("en-GB", "it-IT"):
+        texts = []
+        for script in (False, True):
+            page = open_page(server.url, locale=locale, java_script_enabled=script)
+            if script:
+                expect(page.locator("#link")).to_have_attribute("data-link", "live")
+            parts = ("#status", "#since", "#sensors .name >> nth=0", "#sensors .value >> nth=0", "#sensors .when >> nth=0")
+            texts.append([page.locator(part).inner_text() for part in (*parts, "#message", "#people")])
+            texts[-1].append(page.title())
+        # Months and weekdays may be shortened differently by the two sides' data; figures and words may not differ.
+        assert [re.sub(r"[,.]", "", text) for text in texts[0]] == [re.sub(r"[,.]", "", text) for text in texts[1]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "viewport"), [("desktop", DESKTOP), ("phone", PHONE)])
+def test_screenshots(
+    make_server: Make, open_page: Callable[..., Any], scheme: str, width: str, viewport: dict[str, int]
+) -> None:
+    server = make_server(
+        space_name="Hackerspace",
+        space_place="Via Golgi 42, Milano",
+        space_links="Wiki=https://example.org/wiki,Chat=https://example.org/chat",
+        sensor_names="0=Lab,1=Roof",
+        time_zone="Europe/Rome",
+    )
+    server.say("status 1", *(f"temperature {n % 2} {18 + n % 2 * -9 + n / 40:.2f}" for n in range(100)))
+    server.say("message Q2lhbyBhIHR1dHRpOiBj4oCZw6ggaWwgY2Fmw6g=", "enter 1", "enter 2")
+    language = "it-IT" if width == "phone" else "en-GB"
+    page = open_page(server.url, viewport=viewport, color_scheme=scheme, locale=language)
+    expect(page.locator("#chart canvas")).to_be_visible()
+    expect(page.locator("#link")).to_have_attribute("data-link", "live")
+    shoot(page, f"home-{width}-{scheme}")
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow == 0, "the page scrolls sideways"
+    for path in ("log", "info"):
+        page.goto(f"{server.url}/{path}")
+        shoot(page, f"{path}-{width}-{scheme}")
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    assert (SCREENSHOTS / f"home-{width}-{scheme}.png").stat().st_size > 10_000
+
+
+def test_the_folder_for_screenshots_is_ignored() -> None:
+    assert "screenshots/" in Path(ROOT / ".gitignore").read_text().split()
