@@ -180,7 +180,13 @@ def test_server_and_script_write_the_same_words(make_server: Make, open_page: Ca
             page = open_page(server.url, locale=locale, java_script_enabled=script)
             if script:
                 expect(page.locator("#link")).to_have_attribute("data-link", "live")
-            parts = ("#status", "#since", "#sensors .name >> nth=0", "#sensors .value >> nth=0", "#sensors .when >> nth=0")
+            parts = (
+                "#status",
+                "#since",
+                "#sensors .name >> nth=0",
+                "#sensors .value >> nth=0",
+                "#sensors .when >> nth=0",
+            )
             texts.append([page.locator(part).inner_text() for part in (*parts, "#message", "#people")])
             texts[-1].append(page.title())
         # Months and weekdays may be shortened differently by the two sides' data; figures and words may not differ.

@@ -16,6 +16,7 @@ import click
 from bits import __version__
 from bits.config import FIELDS, Settings, default_of, flag_of, kind_of, load, shown
 from bits.errors import BitsError
+from bits.listen import endpoint
 
 # Heavy imports stand in the commands that need them, so that `bits --help` and `bits send` are quick.
 
@@ -124,12 +125,9 @@ def watch(settings: Settings, url: str | None, as_json: bool) -> None:
     """Follow a space: print every change as it happens."""
     from bits.watch import watch
 
-    host = settings.config.web_host
-    page = (
-        url or f"http://[{host}]:{settings.config.web_port}"
-        if ":" in host
-        else (url or f"http://{host}:{settings.config.web_port}")
-    )
+    if not url and settings.config.web_usocket:
+        raise BitsError(f"the server listens on {settings.config.web_usocket}: name the space's page with --url")
+    page = url or f"http://{endpoint(settings.config.web_host, settings.config.web_port)}"
     if not page.startswith(("http://", "https://", "ws://", "wss://")):
         raise BitsError(f"{page}: expected an address that begins with http:// or https://")
     stream = "ws" + page.removeprefix("http") if page.startswith("http") else page

@@ -78,7 +78,7 @@ def seconds(low: float, high: float) -> Kind:
             raise ValueError
         return float(value)
 
-    return Kind(f"seconds from {low:g} to {high:g}", parse, lambda value: f"{value:g}")
+    return Kind(f"seconds from {low:g} to {high:g}", parse, lambda value: f"{value:.12g}")
 
 
 def switch() -> Kind:
@@ -222,7 +222,10 @@ def database() -> Kind:
         return str(value)
 
     def show(value: str) -> str:
-        return make_url(value).render_as_string(hide_password=True)
+        url = make_url(value)
+        if "password" in url.query:  # libpq and asyncpg take it there too
+            url = url.update_query_dict({"password": "hidden"})
+        return url.render_as_string(hide_password=True)
 
     return Kind("sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME", parse, show)
 
@@ -337,7 +340,7 @@ def _read(key: str, value: Any, where: str) -> Any:
     kind = kind_of(key)
     try:
         return kind.parse(value)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         given = "" if FIELDS[key].metadata["hidden"] or key == "db_uri" else f" not {value!r}"
         raise BitsError(f"{where}: expected {kind.expected},{given}".rstrip(",")) from None
 

@@ -11,6 +11,12 @@ from pathlib import Path
 from bits.errors import BitsError
 
 
+def endpoint(host: str, port: int) -> str:
+    """Return the two as people write them: 127.0.0.1:8888 or [::1]:8888. The host may come in brackets already."""
+    host = host.strip("[]")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def tcp(host: str, port: int, *, backlog: int, key: str) -> socket.socket:
     """Listen on a TCP address.
 
@@ -20,25 +26,29 @@ def tcp(host: str, port: int, *, backlog: int, key: str) -> socket.socket:
     Raises:
         BitsError: the address is taken, not ours, or not an address.
     """
-    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    shown = endpoint(host, port)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (socket.gaierror, UnicodeError):
         raise BitsError(f"cannot listen on {shown}: no such host ({key})") from None
-    listener = socket.socket(family, kind, protocol)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(address)
-        listener.listen(backlog)
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+            listener.listen(backlog)
+        except OSError:
+            listener.close()
+            raise
     except OSError as error:
-        listener.close()
         causes = {
             errno.EADDRINUSE: "another program listens there: stop it, or choose another",
             errno.EACCES: "this needs privileges: choose a port above 1023",
+            errno.EAFNOSUPPORT: "this machine has no addresses of that kind: choose another",
             errno.EADDRNOTAVAIL: "this machine has no such address: choose another",
         }
         cause = causes.get(error.errno or 0, str(error.strerror))
@@ -68,9 +78,13 @@ def unix(path: Path, *, uid: int | None, gid: int | None, mode: int, backlog: in
                 listener.bind(str(path))
             finally:
                 os.umask(before)
-            os.chown(path, -1 if uid is None else uid, -1 if gid is None else gid)
-            path.chmod(mode)
-            listener.listen(backlog)
+            try:
+                os.chown(path, -1 if uid is None else uid, -1 if gid is None else gid)
+                path.chmod(mode)
+                listener.listen(backlog)
+            except OSError:
+                path.unlink()  # closed to everybody, it would stand in the way of the next start
+                raise
         except OSError:
             listener.close()
             raise
@@ -82,8 +96,11 @@ def unix(path: Path, *, uid: int | None, gid: int | None, mode: int, backlog: in
 
 def _is_answered(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # where the queue of a live server is full, connect would wait for as long as it is
         try:
             probe.connect(str(path))
+        except BlockingIOError:
+            return True
         except (ConnectionRefusedError, FileNotFoundError):
             return False
     return True
@@ -94,5 +111,4 @@ def address(listener: socket.socket) -> str:
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         return f"unix:{name}"
-    host, port = name[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return endpoint(name[0], name[1])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from bits._proto import Decoder, Enter, Leave, Message, Ping, Pong, Sound, Status, Temperature, encode
 from bits.config import Config
 from bits.errors import BitsError
+from bits.listen import endpoint
 
 PATIENCE = 5.0  # seconds for the whole exchange
 
@@ -58,7 +59,7 @@ def send(config: Config, line: Line) -> None:
     Raises:
         BitsError: there is no server, it refuses to listen, or it does not answer in time.
     """
-    address = str(config.control_usocket or f"{config.control_host}:{config.control_port}")
+    address = str(config.control_usocket or endpoint(config.control_host, config.control_port))
     token = secrets.token_hex(8)
     deadline = time.monotonic() + PATIENCE
     try:
@@ -67,7 +68,10 @@ def send(config: Config, line: Line) -> None:
             link.sendall(encode(line) + encode(Ping(token)))
             decoder = Decoder()
             while True:
-                link.settimeout(max(0.01, deadline - time.monotonic()))
+                left = deadline - time.monotonic()
+                if left <= 0:  # a server that talks without end does not answer either
+                    raise TimeoutError
+                link.settimeout(left)
                 data = link.recv(65536)
                 if not data:
                     raise BitsError(f"the server at {address} closed the connection: is this address in control_allow?")
@@ -75,10 +79,12 @@ def send(config: Config, line: Line) -> None:
                     return
     except TimeoutError:
         raise BitsError(f"the server at {address} did not answer within {PATIENCE:.0f} s") from None
-    except ConnectionResetError:
+    except (ConnectionResetError, BrokenPipeError):
         raise BitsError(f"the server at {address} refused the connection: is this address in control_allow?") from None
     except OSError as error:
         raise BitsError(f"no server at {address}: {error.strerror or error}; is `bits serve` running?") from None
+    except UnicodeError:
+        raise BitsError(f"no server at {address}: that is not the name of a host (control_host)") from None
 
 
 def _connect(config: Config) -> socket.socket:

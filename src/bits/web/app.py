@@ -22,7 +22,7 @@ from bits.liveness import Liveness
 from bits.migrate import upgrade
 from bits.presence import Presence
 from bits.store import Store, make_engine
-from bits.web import admin, api, context, live, pages
+from bits.web import admin, api, context, live, pages, reload
 from bits.web.auth import Signer
 from bits.web.context import Context
 from bits.web.live import Live
@@ -91,7 +91,9 @@ def create_app(config: Config, control: socket, ready: Callable[[], None] = lamb
         await ctx.ingest.start(control)
 
     @app.after_server_start
-    async def started(_app: Sanic) -> None:  # type: ignore[type-arg]
+    async def started(app: Sanic) -> None:  # type: ignore[type-arg]
+        if config.developer_mode:
+            app.add_task(reload.on_change())
         ready()
 
     # Both may be called twice, and stop what start began, in reverse.

@@ -4,6 +4,7 @@ import uPlot from "uplot";
 import type { Sample } from "./types";
 
 const HEIGHT = 220;
+const SPAN_MIN_S = 600; // less would stretch one moment over the whole width
 
 export interface ChartOptions {
   locale: string;
@@ -27,6 +28,15 @@ export function align(history: readonly Sample[]): { sensors: number[]; data: uP
   return { sensors, data: [times, ...rows] };
 }
 
+/**
+ * Choose what the time axis shows, in seconds: what uPlot proposes, but never past the newest sample (for a single
+ * moment it proposes years) and never too little.
+ */
+export function timeRange(times: ArrayLike<number>, min: number, max: number): [number, number] {
+  const end = Math.min(max, times[times.length - 1] ?? max);
+  return [Math.min(min, end - SPAN_MIN_S), end];
+}
+
 export class Chart {
   private plot: uPlot | undefined;
   private shown = "";
@@ -41,6 +51,7 @@ export class Chart {
   }
 
   update(history: readonly Sample[]): void {
+    if (this.plot && history === this.history) return; // other news must not undo the reader's zoom
     this.history = history;
     this.draw(false);
   }
@@ -76,10 +87,12 @@ export class Chart {
       height: HEIGHT,
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), timeZone),
       cursor: { y: false },
+      scales: { x: { range: (plot, min, max) => timeRange(plot.data[0], min, max) } },
       legend: { live: true },
       axes: [
         {
           ...axis,
+          size: 32,
           values: (_plot, splits, _index, _space, step) =>
             splits.map((seconds) => (step >= 86_400 ? day : clock).format(seconds * 1000)),
         },

@@ -193,3 +193,24 @@ test("says that it is offline when nothing works, and recovers", async () => {
     await browser.pass(1000);
   }
 });
+
+test("leaves a good WebSocket alone, however it was come by", async () => {
+  const browser = new Browser();
+  browser.answers = [SNAPSHOT];
+  browser.connection.start();
+  browser.socket.break();
+  await browser.pass(1000);
+  browser.socket.break();
+  await settle();
+  assert.equal(browser.links.at(-1), "polling");
+  // Polling fails too, before its try of something better is due, and the turn is the WebSocket's again.
+  browser.chance = 0;
+  while (browser.sockets.length === 2) await browser.pass(1000);
+  assert.ok(browser.now < 60_000);
+  const socket = browser.socket;
+  socket.say(SNAPSHOT);
+  assert.equal(browser.links.at(-1), "live");
+  await browser.pass(120_000);
+  assert.equal(socket.closed, false);
+  assert.equal(browser.sockets.length, 3);
+});

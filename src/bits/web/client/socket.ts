@@ -173,6 +173,7 @@ export class Connection {
   private planUpgrade(): void {
     this.upgrade = this.world.setTimeout(() => {
       this.upgrade = undefined;
+      if (this.rank === 0) return; // a break has led back there meanwhile
       this.world.clearTimeout(this.retry);
       this.close?.();
       this.rank = 0;

@@ -2,7 +2,7 @@
 
 import type { Chart } from "./chart";
 import { trend } from "./state";
-import type { Link, Snapshot, Value } from "./types";
+import type { Link, Sample, Snapshot, Value } from "./types";
 
 export type Strings = Record<string, string>;
 
@@ -15,6 +15,7 @@ const MARKS: Record<Value, string> = {
 };
 
 const SYMBOLS: Record<Value, string> = { open: "●", closed: "■", away: "▲", unknown: "?" };
+const NO_SAMPLES: readonly Sample[] = []; // always the same: the chart redraws for another
 const ARROWS = { rising: "▲", falling: "▼", steady: "–" } as const;
 
 function one(id: string): HTMLElement {
@@ -112,7 +113,7 @@ export class View {
     this.showSensors(state);
     this.showMessage(state);
     say(one("people"), this.people(state.people.count));
-    this.chart?.update(state.tempinthist ?? []);
+    this.chart?.update(state.tempinthist ?? NO_SAMPLES);
   }
 
   private who(source: string): string {
@@ -181,6 +182,6 @@ export class View {
       timeZone: this.timeZone,
       name: (sensor) => this.sensorName(sensor),
     });
-    this.chart.update(state().tempinthist ?? []);
+    this.chart.update(state().tempinthist ?? NO_SAMPLES);
   }
 }
