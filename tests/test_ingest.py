@@ -7,8 +7,8 @@ from collections.abc import Callable
 from ipaddress import ip_network
 
 import pytest
-from bits.ingest import is_allowed
 
+from bits.ingest import is_allowed
 from tests.conftest import Server, wait_until
 
 

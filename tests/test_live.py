@@ -16,14 +16,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
 from bits.events import BRIDGE, Enter, Event, Heartbeat, Leave, Message, Sound, Status, Stored, Temperature
 from bits.state import State, apply, freshness
 from bits.web.live import accept_key
 from bits.web.wire import Wire
-from hypothesis import given, strategies as st
-from websockets.exceptions import ConnectionClosedError, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
-
 from tests.conftest import Server, wait_until
 from tests.test_ws import client_frame
 
@@ -32,7 +33,8 @@ UTC_MS = Wire("ms", UTC)
 
 
 def follow(server: Server, query: str = "", **options: Any) -> ClientConnection:
-    return connect(server.url.replace("http", "ws") + "/ws" + query, **options)
+    stream: ClientConnection = connect(server.url.replace("http", "ws") + "/ws" + query, **options)
+    return stream
 
 
 def receive(stream: ClientConnection) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def test_joining_during_a_burst_there_is_no_gap_and_no_double(server: Server) ->
     speaker = threading.Thread(target=speak)
     speaker.start()
     with ExitStack() as stack:
-        streams = []
+        streams: list[ClientConnection] = []
         while not done.is_set() and len(streams) < 40:
             streams.append(stack.enter_context(follow(server, max_queue=None)))
         speaker.join()

@@ -60,8 +60,7 @@ def test_killed_amid_ten_thousand_lines_nothing_that_was_shown_is_lost(make_serv
             with connect(server.url.replace("http", "ws") + "/ws", max_queue=None) as stream:
                 stream.recv()
                 joined.wait(20)
-                for frame in stream:
-                    frames.append(json.loads(frame))
+                frames.extend(json.loads(frame) for frame in stream)
         except (ConnectionClosed, OSError):
             pass
 
@@ -87,7 +86,7 @@ def test_killed_amid_ten_thousand_lines_nothing_that_was_shown_is_lost(make_serv
         follower.join(20)
     with sqlite3.connect(server.folder / "bits.db") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        logged = {seq: value for seq, value in database.execute("SELECT seq, value FROM event")}
+        logged = dict(database.execute("SELECT seq, value FROM event"))
     database.close()
     assert sorted(logged) == list(range(1, len(logged) + 1))
     total = 0
@@ -95,7 +94,7 @@ def test_killed_amid_ten_thousand_lines_nothing_that_was_shown_is_lost(make_serv
         for frame in frames:
             sample = frame.get("tempint")
             if isinstance(sample, dict):
-                assert logged[frame["seq"]] == sample["value"]  # type: ignore[index]
+                assert logged[frame["seq"]] == sample["value"]
                 total += 1
     assert total > 1000
     server.start()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import bits.web
 import pytest
 from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
+
+import bits.web
 from bits.web.render import LANGUAGES
 
 WEB = Path(bits.web.__file__).parent

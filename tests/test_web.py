@@ -12,10 +12,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+
 from bits.web.body import accepts_gzip
 from bits.web.render import negotiate
 from bits.web.wiki import to_html
-
 from tests.conftest import Server
 
 Make = Callable[..., Server]

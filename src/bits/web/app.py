@@ -93,13 +93,16 @@ def create_app(config: Config, control: socket, ready: Callable[[], None] = lamb
     @app.after_server_start
     async def started(app: Sanic) -> None:  # type: ignore[type-arg]
         if config.developer_mode:
-            app.add_task(reload.on_change())
-        ready()
+            app.add_task(reload.on_change(), name="reload")
+        # Once the loop runs for good: a signal to stop that comes before would be lost on the way.
+        asyncio.get_running_loop().call_later(0.02, ready)
 
     # Both may be called twice, and stop what start began, in reverse.
     @app.before_server_stop
     async def stop(app: Sanic) -> None:  # type: ignore[type-arg]
         ctx: Context = app.ctx.bits
+        if config.developer_mode:
+            await app.cancel_task("reload", raise_exception=False)
         await ctx.ingest.stop()
         ctx.liveness.stop()
         await ctx.presence.stop()

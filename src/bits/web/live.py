@@ -210,7 +210,7 @@ async def websocket(request: Request) -> HTTPResponse:
     # FIN; Sanic then cancels this handler, as it does whenever a client is gone, and never answers. No await
     # between the snapshot and the hub's list: an event cannot slip through.
     fd = os.dup(transport.get_extra_info("socket").fileno())
-    early = bytes(request.protocol.recv_buffer)  # type: ignore[union-attr]
+    early = bytes(request.protocol.recv_buffer)  # type: ignore[attr-defined]
     channel.hub.add(fd, handshake + channel.first(since), asyncio.get_running_loop().time(), early)
     transport.abort()
     return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]

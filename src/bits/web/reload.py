@@ -32,7 +32,7 @@ def _stamps() -> dict[Path, int]:
 async def on_change() -> None:
     """Wait for a file of the package to change, then replace this process by a fresh one."""
     before = await asyncio.to_thread(_stamps)
-    while (now := await asyncio.to_thread(_stamps)) == before:
+    while (now := await asyncio.to_thread(_stamps)) == before:  # noqa: ASYNC110 - files tell nobody
         await asyncio.sleep(0.5)
     changed = sorted(file.name for file in before.keys() | now.keys() if before.get(file) != now.get(file))
     log.info("starting anew: %s changed", ", ".join(changed[:5]))
