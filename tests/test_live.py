@@ -26,6 +26,7 @@ from bits.state import State, apply, freshness
 from bits.web.live import accept_key
 from bits.web.wire import Wire
 from tests.conftest import Server, wait_until
+from tests.test_state import events
 from tests.test_ws import client_frame
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "stream.json").read_text())
@@ -62,17 +63,6 @@ def reducer(state: dict[str, Any], frame: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("vector", VECTORS, ids=[vector["name"] for vector in VECTORS])
 def test_the_stream_vectors(vector: dict[str, Any]) -> None:
     assert reduce(reducer, vector["frames"], vector["snapshot"]) == vector["after"]
-
-
-events = st.one_of(
-    st.sampled_from(["open", "closed", "away"]).map(Status),
-    st.builds(Temperature, st.integers(0, 2), st.floats(-50, 50)),
-    st.integers(0, 2).map(Enter),
-    st.integers(0, 2).map(Leave),
-    st.just(Message("ciao ☕")),
-    st.just(Sound(1)),
-    st.just(Heartbeat()),
-)
 
 
 @given(st.lists(st.tuples(events, st.sampled_from([BRIDGE, "web"])), min_size=1, max_size=150), st.integers(0, 150))

@@ -27,7 +27,7 @@ events = st.one_of(
     st.builds(Temperature, st.integers(0, 3), st.floats(-50, 50)),
     st.integers(0, 3).map(Enter),
     st.integers(0, 3).map(Leave),
-    st.just(Message("hi")),
+    st.just(Message("ciao ☕")),
     st.just(Sound(1)),
     st.just(Heartbeat()),
 )
