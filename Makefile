@@ -8,6 +8,7 @@ ARGS ?=
 
 # What the compiled modules and the bundled front end are made from: a change here means to build again.
 EXTENSIONS := setup.py $(wildcard src/bits/*.pyx src/bits/*.pxd)
+COMPILED := $(patsubst src/bits/%.pyx,bits.%,$(wildcard src/bits/_*.pyx))
 FRONT_END := $(CLIENT)/build_backend.py $(CLIENT)/build.mjs $(CLIENT)/package-lock.json $(filter-out %.test.ts,$(wildcard $(CLIENT)/*.ts)) $(wildcard $(CLIENT)/*.css $(CLIENT)/*.svg)
 
 .DEFAULT_GOAL := help
@@ -28,7 +29,7 @@ check: $(VENV)/built-dev ## Format, lint, types, stubs, front end: what CI runs 
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	MYPYPATH=src $(BIN)/python -m mypy.stubtest --allowlist tests/stubtest_allowlist.txt --ignore-unused-allowlist bits._proto bits._ws bits._hub
+	MYPYPATH=src $(BIN)/python -m mypy.stubtest --allowlist tests/stubtest_allowlist.txt --ignore-unused-allowlist $(COMPILED)
 	$(BIN)/python $(CLIENT)/build_backend.py npm run --silent check
 	$(BIN)/python $(CLIENT)/build_backend.py npm test --silent
 

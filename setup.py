@@ -5,13 +5,14 @@ and lines can be traced for coverage. Both must pass the same tests.
 """
 
 import os
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 TRACE = os.environ.get("BITS_TRACE") == "1"
 
-MODULES = ["_proto", "_ws", "_hub"]
+MODULES = sorted(path.stem for path in Path("src/bits").glob("_*.pyx"))
 
 extensions = [
     Extension(
