@@ -23,7 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from bits.events import BRIDGE, Enter, Event, Heartbeat, Leave, Message, Sound, Status, Stored, Temperature
 from bits.state import State, apply, freshness
-from bits.web.live import accept_key
+from bits.web.framing import accept_key
 from bits.web.wire import Wire
 from tests.conftest import Server, wait_until
 from tests.test_state import events
@@ -317,8 +317,8 @@ def test_a_wrong_handshake_is_refused_with_a_sentence(
 
 
 def test_the_key_of_the_standard() -> None:
-    assert accept_key("dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-    assert accept_key("not base64!") is None
+    assert accept_key(b"dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    assert accept_key(b"not base64!") is None
 
 
 def test_more_live_clients_than_allowed_are_told_to_come_back(make_server: Callable[..., Server]) -> None:

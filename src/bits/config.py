@@ -248,6 +248,9 @@ class Config:
     web_usocket_uid: int | None = _field(None, optional(number(0, 2**32 - 2)), "Owner of that socket, user id.")
     web_usocket_gid: int | None = _field(None, optional(number(0, 2**32 - 2)), "Group of that socket, group id.")
     web_usocket_mode: int = _field(0o660, mode(), "Permissions of that socket.")
+    web_connections: int = _field(
+        10_000, number(16, 10_000_000), "Ordinary connections at once, at most: waiting, and being answered."
+    )
     trusted_proxies: Networks = _field(
         (), networks(), "Reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."
     )
@@ -293,6 +296,13 @@ class Config:
     # Push
     push_clients: int = _field(10_000, number(1, 10_000_000), "Live connections at once, at most.")
     push_stall: float = _field(30.0, seconds(1, 86400), "A live client that takes nothing for so long is cut off.")
+    push_backlog: int = _field(
+        1 << 20, number(1024, 1 << 30), "A live client that has missed so many bytes is cut off."
+    )
+    push_ping: float = _field(
+        30.0, seconds(0, 86400), "Silence after which a live client is pinged, and again dropped; 0: never."
+    )
+    push_threads: int = _field(0, number(0, 64), "Threads that push; 0: one a core, at most 4.")
     # Operating
     log_queries: bool = _field(False, switch(), "Log every database query.")
     log_requests: bool = _field(False, switch(), "Log every HTTP request.")

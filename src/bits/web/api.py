@@ -9,27 +9,28 @@ from sanic.response import text
 
 from bits.counters import Counters, exposition
 from bits.web import context, query
+from bits.web.framing import CORS
+from bits.web.live import wait_for_event
 from bits.web.route import get
 
 bp = Blueprint("api")
-
-ANYONE = {"Access-Control-Allow-Origin": "*"}
 
 
 @get(bp, "/status")
 async def status(request: Request) -> HTTPResponse:
     """One byte: 1 open, 0 anything else."""
     live = context.of(request).live
-    is_open = live.state.value == "open" and not live.fresh.unknown
-    return text("1" if is_open else "0", headers={**ANYONE, "Cache-Control": "no-cache"})
+    return text(live.digit, headers={**CORS, "Cache-Control": "no-cache"}, content_type="text/plain")
 
 
 @get(bp, "/data")
 async def data(request: Request) -> HTTPResponse:
-    """Current state as JSON. Fields, units and caching: docs/live.md."""
+    """Current state as JSON; with `since` and `wait`, what happened since. Fields, units, caching: docs/live.md."""
+    if "wait" in request.args and request.method == "GET":
+        return await wait_for_event(request)
     form = query.choice(request, "timestamps", "ms", ("ms", "iso"))
     answer = context.of(request).live.channels[form].snapshot().answer(request)
-    answer.headers.update(ANYONE)
+    answer.headers.update(CORS)
     return answer
 
 
@@ -44,17 +45,17 @@ async def clock(request: Request) -> HTTPResponse:
 async def metrics(request: Request) -> HTTPResponse:
     """Counters and gauges in Prometheus' format."""
     ctx = context.of(request)
-    hubs = [channel.hub for channel in ctx.live.channels.values()]
     now = Counters(ctx.counters)
     now["push_clients"] = len(ctx.live)
     now["bridges"] = len(ctx.ingest.links)
     now["seq"] = ctx.live.state.seq
-    now["push_joined_total"] = sum(hub.joined for hub in hubs)
-    now["push_left_total"] = sum(hub.left for hub in hubs)
-    now["push_writes_total"] = sum(hub.sent for hub in hubs)
-    now["push_conflated_total"] = sum(hub.conflated for hub in hubs)
-    now['push_cut_off_total{reason="stalled"}'] = sum(hub.stalled for hub in hubs)
-    now['push_cut_off_total{reason="protocol"}'] = sum(hub.broken for hub in hubs)
+    hub = ctx.live.hub.counters()
+    for name in ("joined", "left", "conflated", "pings", "heartbeats"):
+        now[f"push_{name}_total"] = hub[name]
+    now["push_writes_total"] = hub["sent"]
+    for reason in ("stalled", "slow", "silent", "flooded", "protocol"):
+        now[f'push_cut_off_total{{reason="{reason}"}}'] = hub[reason]
+    now.update(ctx.front.counters())
     return text(exposition(now), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 

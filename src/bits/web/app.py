@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import logging.config
+import os
+import socket as sockets
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -25,11 +27,15 @@ from bits.store import Store, make_engine
 from bits.web import admin, api, context, live, pages, reload
 from bits.web.auth import Signer
 from bits.web.context import Context
+from bits.web.front import Front
 from bits.web.live import Live
 from bits.web.pages import HomePage, language_of
 from bits.web.render import Assets, Renderer
 
 log = logging.getLogger("bits")
+
+# Seconds that answers under way have to end when the server stops.
+GRACE = 2.0
 
 # Clients that connect at once wait here until they are accepted; the kernel caps it at net.core.somaxconn.
 BACKLOG = 65535
@@ -65,10 +71,11 @@ def set_up_logging(config: Config) -> None:
     )
 
 
-def create_app(config: Config, control: socket, ready: Callable[[], None] = lambda: None) -> Sanic:  # type: ignore[type-arg]
+def create_app(config: Config, web: socket, control: socket, ready: Callable[[], None] = lambda: None) -> Sanic:  # type: ignore[type-arg]
     """Make the server's application; nothing runs and nothing is opened until it is started.
 
     Args:
+        web: the listening socket for browsers.
         control: the listening socket for bridges.
         ready: called once connections are accepted.
     """
@@ -77,7 +84,7 @@ def create_app(config: Config, control: socket, ready: Callable[[], None] = lamb
     app.config.REQUEST_MAX_SIZE = 64 * 1024  # the largest form is a message
     app.config.REQUEST_TIMEOUT = 20
     app.config.KEEP_ALIVE_TIMEOUT = 75
-    app.config.GRACEFUL_SHUTDOWN_TIMEOUT = 2.0
+    app.config.GRACEFUL_SHUTDOWN_TIMEOUT = GRACE
     for blueprint in (pages.bp, api.bp, live.bp, admin.bp):
         app.blueprint(blueprint)
 
@@ -88,6 +95,7 @@ def create_app(config: Config, control: socket, ready: Callable[[], None] = lamb
         await ctx.presence.start()
         ctx.liveness.start()
         ctx.live.start(ctx.presence.state, ctx.liveness.now)
+        ctx.front.start(app, web)
         await ctx.ingest.start(control)
 
     @app.after_server_start
@@ -103,6 +111,7 @@ def create_app(config: Config, control: socket, ready: Callable[[], None] = lamb
         ctx: Context = app.ctx.bits
         if config.developer_mode:
             await app.cancel_task("reload", raise_exception=False)
+        await ctx.front.stop(GRACE)
         await ctx.ingest.stop()
         ctx.liveness.stop()
         await ctx.presence.stop()
@@ -111,6 +120,10 @@ def create_app(config: Config, control: socket, ready: Callable[[], None] = lamb
     @app.after_server_stop
     async def stopped(app: Sanic) -> None:  # type: ignore[type-arg]
         await app.ctx.bits.engine.dispose()
+
+    @app.signal("http.lifecycle.read_head")
+    async def read_head(head: bytes, **_: object) -> None:
+        await app.ctx.bits.front.be_strict(head)
 
     app.register_middleware(finish, "response")  # type: ignore[arg-type]
     app.error_handler.add(Exception, explain)
@@ -124,7 +137,17 @@ def make_context(config: Config) -> Context:
     store = Store(engine)
     bus = Bus()
     presence = Presence(store, bus, counters)
-    pushes = Live(config.time_zone, counters, clients=config.push_clients, stall=config.push_stall)
+    pushes = Live(
+        config.time_zone,
+        counters,
+        clients=config.push_clients,
+        threads=config.push_threads or min(4, len(os.sched_getaffinity(0))),
+        ping=config.push_ping,
+        stall=config.push_stall,
+        backlog=config.push_backlog,
+    )
+    # Who wants every request logged wants each to come by here.
+    front = Front(pushes, counters, most=config.web_connections, fast=not config.log_requests)
     liveness = Liveness(presence, config.stale_after, utc_now, pushes.on_freshness)
     ingest = Ingest(
         presence,
@@ -147,6 +170,7 @@ def make_context(config: Config) -> Context:
         presence=presence,
         liveness=liveness,
         live=pushes,
+        front=front,
         ingest=ingest,
         assets=assets,
         renderer=Renderer(config, assets),
@@ -244,5 +268,8 @@ def serve(config: Config) -> None:
     log.info(asyncio.run(prepare(config)))
     web, control = bind(config)
     addresses = listen.address(web), listen.address(control)
-    app = create_app(config, control, ready=lambda: announce(*addresses))
-    app.run(sock=web, single_process=True, motd=False, backlog=BACKLOG, access_log=False)
+    app = create_app(config, web, control, ready=lambda: announce(*addresses))
+    # Connections come in by the front door. Sanic insists on a socket to listen on: it gets one nobody knows.
+    with sockets.socket(sockets.AF_UNIX) as nowhere:
+        nowhere.bind("")
+        app.run(sock=nowhere, single_process=True, motd=False, access_log=False)

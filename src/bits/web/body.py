@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gzip
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from functools import cached_property
 from hashlib import blake2b
 
 from sanic import HTTPResponse, Request
+
+from bits._door import Answer
 
 # Below this a compressed answer saves no packet.
 WORTH_COMPRESSING = 1000
@@ -23,11 +27,12 @@ COMPRESSIBLE = (
 class Body:
     """Bytes to be sent many times."""
 
-    def __init__(self, data: bytes, content_type: str) -> None:
+    def __init__(self, data: bytes, content_type: str, *, vary: str = "Accept-Encoding, Accept-Language") -> None:
         self.data = data
         self.content_type = content_type
-        # Weak, since the compressed and the plain form share it.
-        self.etag = f'W/"{blake2b(data, digest_size=9).hexdigest()}"'
+        self.vary = vary
+        self.tag = f'"{urlsafe_b64encode(blake2b(data, digest_size=9).digest()).decode()}"'
+        self.etag = f"W/{self.tag}"  # weak, since the compressed and the plain form share it
 
     @cached_property
     def gzipped(self) -> bytes | None:
@@ -39,7 +44,7 @@ class Body:
 
     def answer(self, request: Request, *, cache: str = "no-cache", status: int = 200) -> HTTPResponse:
         """Answer a GET or HEAD: 304 where the client has it, compressed where it can read that."""
-        headers = {"Cache-Control": cache, "ETag": self.etag, "Vary": "Accept-Encoding, Accept-Language"}
+        headers = {"Cache-Control": cache, "ETag": self.etag, "Vary": self.vary}
         if status == 200 and _has(request.headers.get("if-none-match", ""), self.etag):
             return HTTPResponse(status=304, headers=headers)
         data = self.data
@@ -47,6 +52,24 @@ class Body:
             data = self.gzipped
             headers["Content-Encoding"] = "gzip"
         return HTTPResponse(data, status=status, headers=headers, content_type=self.content_type)
+
+    def finished(self, more: Mapping[str, str]) -> Answer:
+        """Return the same answers, whole, for the front door: as few headers as will do."""
+        common = {"Cache-Control": "no-cache", "ETag": self.etag, "Vary": self.vary, **more}
+        plain = {"Content-Type": self.content_type, "Content-Length": len(self.data), **common}
+        packed = {**plain, "Content-Encoding": "gzip", "Content-Length": len(self.gzipped)} if self.gzipped else {}
+        return Answer(
+            whole("200 OK", plain, self.data),
+            whole("200 OK", packed, self.gzipped) if self.gzipped else None,
+            whole("304 Not Modified", common),
+            self.tag.encode(),
+        )
+
+
+def whole(status: str, headers: Mapping[str, object], body: bytes = b"") -> bytes:
+    """Return an answer as it goes over the wire."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode() + body
 
 
 def _has(if_none_match: str, etag: str) -> bool:

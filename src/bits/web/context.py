@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bits.presence import Presence
     from bits.store import Store
     from bits.web.auth import Signer
+    from bits.web.front import Front
     from bits.web.live import Live
     from bits.web.pages import HomePage
     from bits.web.render import Assets, Renderer
@@ -33,6 +34,7 @@ class Context:
     presence: Presence
     liveness: Liveness
     live: Live
+    front: Front
     ingest: Ingest
     assets: Assets
     renderer: Renderer

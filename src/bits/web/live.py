@@ -3,124 +3,154 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hashlib
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from typing import cast
 
 from sanic import Blueprint, HTTPResponse, Request
 
-from bits._hub import GOING_AWAY, Hub
-from bits._ws import text_frame
+from bits._hub import EVENT_STREAM, FORMS, GOING_AWAY, LONG_POLL, WEBSOCKET, Hub
 from bits.counters import Counters
 from bits.events import Stored
 from bits.state import Freshness, State, apply
 from bits.web import context, query
 from bits.web.body import Body
+from bits.web.framing import CORS, EVENT_STREAM_HEAD, FRAMINGS, Item, accept_key, handshake, long_poll, turn_away
+from bits.web.route import get
 from bits.web.wire import Form, Wire, encode
 
 bp = Blueprint("live")
 
-# Frames kept for clients that come back: a few minutes of a busy space.
+# Events kept for clients that come back: a few minutes of a busy space.
 RECENT = 512
 
-WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+# First words kept for clients that come back together: they stopped at a few events, not at many.
+REMEMBERED = 32
+
+# The longest a long poll may ask to wait, in seconds: proxies give up soon after.
+LONGEST_WAIT = 300.0
+
+TOO_MANY = "Too many live connections (push_clients); come back later."
 
 
 class Channel:
-    """One wire form: its clients, its recent frames, its finished snapshot."""
+    """One way to write timestamps: its recent events, its finished snapshot, what newcomers are told."""
 
     def __init__(self, wire: Wire, live: Live) -> None:
         self.wire = wire
-        self.hub = Hub(self.snapshot_frame)
         self._live = live
-        self._recent: deque[tuple[int, bytes]] = deque(maxlen=RECENT)
-        self._complete_after = 0  # _recent holds every frame after this seq
+        self._recent: deque[Item] = deque(maxlen=RECENT)
+        self._complete_after = 0  # _recent holds every event after this seq
         self._snapshot: Body | None = None
+        self._first: dict[tuple[int, int | None], bytes] = {}
 
     def snapshot(self) -> Body:
         if self._snapshot is None:
             data = encode(self.wire.snapshot(self._live.state, self._live.fresh))
-            self._snapshot = Body(data, "application/json; charset=utf-8")
+            self._snapshot = Body(data, "application/json", vary="Accept-Encoding")
         return self._snapshot
 
-    def snapshot_frame(self) -> bytes:
-        return text_frame(self.snapshot().data)
-
     def reset(self) -> None:
+        """Forget everything; what is to come is remembered from here on."""
         self._recent.clear()
         self._complete_after = self._live.state.seq
-        self._snapshot = None
+        self.outdate()
 
     def outdate(self) -> None:
         self._snapshot = None
+        self._first.clear()
 
-    def remember(self, seq: int, frame: bytes) -> None:
+    def remember(self, item: Item) -> None:
         if len(self._recent) == RECENT:
             self._complete_after = self._recent[0][0]
-        self._recent.append((seq, frame))
+        self._recent.append(item)
 
-    def first(self, since: int | None) -> bytes:
-        """Return what a client that has everything up to `since` is to be told first."""
+    def _items(self, since: int | None) -> list[Item]:
         live = self._live
         if since is None or not self._complete_after <= since <= live.state.seq:
-            return self.snapshot_frame()
-        missed = [frame for seq, frame in self._recent if seq > since]
-        return b"".join(missed) + text_frame(encode(self.wire.liveness(live.state, live.fresh)))
+            return [(live.state.seq, self.snapshot().data)]
+        missed = [item for item in self._recent if item[0] > since]
+        return [*missed, (live.state.seq, encode(self.wire.liveness(live.state, live.fresh)))]
+
+    def first(self, transport: int, since: int | None) -> bytes:
+        """Return, framed, what a client that has everything up to `since` is to be told first."""
+        key = transport, since
+        if key not in self._first:
+            if len(self._first) == REMEMBERED:
+                self._first.clear()
+            self._first[key] = FRAMINGS[transport // 2](self._items(since))
+        return self._first[key]
 
 
 class Live:
-    """Hold the state that the views show, in every form finished, and push its changes."""
+    """Hold the state that the views show, in every form finished, and push its changes.
 
-    def __init__(self, zone: tzinfo, counters: Counters, *, clients: int, stall: float) -> None:
+    Args:
+        clients: live connections at once, at most.
+        threads, ping, stall, backlog: see Hub.
+    """
+
+    def __init__(
+        self, zone: tzinfo, counters: Counters, *, clients: int, threads: int, ping: float, stall: float, backlog: int
+    ) -> None:
         self.state = State()
         self.fresh = Freshness(stale=False, unknown=False, until=None)
         self.version = 0  # rises whenever what a view would show may have changed
         self.counters = counters
         self.clients = clients
-        self.stall = stall
-        forms: tuple[Form, ...] = ("ms", "iso")
+        forms: tuple[Form, Form] = ("ms", "iso")
         self.channels: dict[str, Channel] = {form: Channel(Wire(form, zone), self) for form in forms}
-        self._sweeper: asyncio.Task[None] | None = None
+        self._by_index = tuple(self.channels.values())
+        self.hub = Hub(
+            lambda form: self._by_index[form % 2].first(form - form % 2, None),
+            self._answered,
+            threads=threads,
+            ping=ping,
+            stall=stall,
+            backlog=backlog,
+            nothing=long_poll([]),
+        )
+        self.on_change: Callable[[], None] = lambda: None
+        self.on_answered: Callable[[int], None] = os.close
+        self._running = False
 
     def start(self, state: State, fresh: Freshness) -> None:
         self.state, self.fresh = state, fresh
-        self.version += 1
-        loop = asyncio.get_running_loop()
-        for channel in self.channels.values():
+        for channel in self._by_index:
             channel.reset()
-            hub = channel.hub
-            loop.add_reader(hub.fileno(), self._on_ready, hub)
-        self._sweeper = asyncio.create_task(self._sweep(), name="hub sweeper")
-
-    @staticmethod
-    def _on_ready(hub: Hub) -> None:
-        hub.on_ready(asyncio.get_running_loop().time())
+        self._changed()
+        self.hub.start()
+        asyncio.get_running_loop().add_reader(self.hub.fileno(), self.hub.on_notice)
+        self._running = True
 
     def stop(self) -> None:
         """Say goodbye to every client. May be called twice."""
-        sweeper, self._sweeper = self._sweeper, None
-        if sweeper is None:
-            return
-        sweeper.cancel()
-        loop = asyncio.get_running_loop()
-        for channel in self.channels.values():
-            loop.remove_reader(channel.hub.fileno())
-            channel.hub.close(GOING_AWAY, loop.time())
-
-    async def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(min(1.0, self.stall / 4))
-            for channel in self.channels.values():
-                channel.hub.sweep(loop.time(), self.stall)
+        if self._running:
+            self._running = False
+            asyncio.get_running_loop().remove_reader(self.hub.fileno())
+            self.hub.close(GOING_AWAY)
 
     def __len__(self) -> int:
-        return sum(len(channel.hub) for channel in self.channels.values())
+        return len(self.hub)
+
+    def _answered(self, fd: int) -> None:
+        """A long poll was answered; its connection goes back to where requests are read."""
+        self.on_answered(fd)
+
+    @property
+    def digit(self) -> str:
+        """1 open, 0 anything else."""
+        return "1" if self.state.value == "open" and not self.fresh.unknown else "0"
+
+    # --- what happened
+
+    def _changed(self) -> None:
+        self.version += 1
+        for channel in self._by_index:
+            channel.outdate()
+        self.on_change()
 
     def on_events(self, batch: Sequence[Stored]) -> None:
         """Take in a committed batch and push it: one write per client for all of it."""
@@ -128,42 +158,84 @@ class Live:
         for stored in batch:
             self.state = apply(self.state, stored)
             steps.append((stored, self.state))
-        self.version += 1
-        now = asyncio.get_running_loop().time()
-        for channel in self.channels.values():
-            channel.outdate()
-            if channel.wire.form == "iso" and not len(channel.hub):
+        self._changed()
+        items: list[list[Item]] = []
+        for channel in self._by_index:
+            if channel.wire.form == "iso" and not self._listeners(1):
                 channel.reset()  # nobody uses the old form: do not encode for nobody
+                items.append([])
                 continue
-            frames = []
-            for stored, state in steps:
-                frame = text_frame(encode(channel.wire.frame(stored, state)))
-                channel.remember(stored.seq, frame)
-                frames.append(frame)
-            channel.hub.publish(b"".join(frames), now)
+            items.append([(stored.seq, encode(channel.wire.frame(stored, state))) for stored, state in steps])
+            for item in items[-1]:
+                channel.remember(item)
+        self._publish(items)
 
     def on_freshness(self, fresh: Freshness) -> None:
         """Tell everyone that the state has become stale, or is no longer."""
         self.fresh = fresh
-        self.version += 1
-        now = asyncio.get_running_loop().time()
-        for channel in self.channels.values():
-            channel.outdate()
-            channel.hub.publish(text_frame(encode(channel.wire.liveness(self.state, fresh))), now)
+        self._changed()
+        self._publish(
+            [[(self.state.seq, encode(channel.wire.liveness(self.state, fresh)))] for channel in self._by_index]
+        )
+
+    def _listeners(self, index: int) -> int:
+        return sum(self.hub.of_form(transport + index) for transport in range(0, FORMS, 2))
+
+    def _publish(self, items: list[list[Item]]) -> None:
+        """Frame the items, by way to write timestamps, for every form that somebody listens to."""
+        frames = tuple(
+            FRAMINGS[form // 2](items[form % 2]) if items[form % 2] and self.hub.of_form(form) else None
+            for form in range(FORMS)
+        )
+        if any(frames):
+            self.hub.publish(frames)
+
+    # --- who comes
+
+    def join(
+        self,
+        fd: int,
+        transport: int,
+        form: int,
+        since: int | None,
+        *,
+        wait: float = 0,
+        last: bool = False,
+        key: bytes | None = None,
+        early: bytes = b"",
+    ) -> None:
+        """Take over a connection for good: tell it what it missed, and push from here on.
+
+        Nothing is awaited between the snapshot and the hub's list, so that no event can slip through.
+
+        Args:
+            fd: a non-blocking socket whose request was read; the hub's from here on.
+            transport: WEBSOCKET, EVENT_STREAM or LONG_POLL.
+            form: index of the way to write timestamps.
+            since: the seq the client has everything up to; None: it has nothing.
+            wait: of a long poll, seconds.
+            last: of a long poll: close behind the answer.
+            key: of a WebSocket's handshake, already checked.
+            early: what a WebSocket's client sent behind its handshake.
+        """
+        if len(self.hub) >= self.clients:
+            self.counters['push_refused_total{reason="too-many"}'] += 1
+            turn_away(fd, TOO_MANY, 30)
+            return
+        channel = self._by_index[form]
+        if transport == LONG_POLL:
+            up_to_date = since == self.state.seq
+            self.hub.wait(fd, LONG_POLL + form, wait, last, None if up_to_date else channel.first(LONG_POLL, since))
+            return
+        head = EVENT_STREAM_HEAD if key is None else handshake(accept_key(key) or "")
+        self.hub.add(fd, transport + form, head + channel.first(transport, since), early)
 
 
-def accept_key(key: str) -> str | None:
-    """Return the answer to a Sec-WebSocket-Key; None: it is not 16 bytes of base64."""
-    try:
-        if len(base64.b64decode(key, validate=True)) != 16:
-            return None
-    except binascii.Error:
-        return None
-    return base64.b64encode(hashlib.sha1(key.encode() + WEBSOCKET_GUID, usedforsecurity=False).digest()).decode()
+# --- the same for requests that the front door did not find plain
 
 
-def _refusal(request: Request) -> HTTPResponse | str:
-    """Check an opening handshake (RFC 6455 section 4.2.1). Returns the accept key, or the answer to send."""
+def _refusal(request: Request) -> HTTPResponse | bytes:
+    """Check an opening handshake (RFC 6455 section 4.2.1). Returns the client's key, or the answer to send."""
     headers = request.headers
     connection = {token.strip().lower() for token in headers.get("connection", "").split(",")}
     if headers.get("upgrade", "").strip().lower() != "websocket" or "upgrade" not in connection:
@@ -176,10 +248,35 @@ def _refusal(request: Request) -> HTTPResponse | str:
         return HTTPResponse(
             "Expected Sec-WebSocket-Version: 13.\n", status=426, headers={"Sec-WebSocket-Version": "13"}
         )
-    accept = accept_key(headers.get("sec-websocket-key", "").strip())
-    if accept is None:
+    key = headers.get("sec-websocket-key", "").strip().encode()
+    if accept_key(key) is None:
         return HTTPResponse("Expected a Sec-WebSocket-Key of 16 bytes in base64.\n", status=400)
-    return accept
+    return key
+
+
+def _form(request: Request) -> int:
+    return ("ms", "iso").index(query.choice(request, "timestamps", "ms", ("ms", "iso")))
+
+
+def _since(request: Request) -> int | None:
+    return query.integer(request, "since", None, 0, 2**63 - 1)
+
+
+def _leave(request: Request) -> tuple[int, bytes]:
+    """Take a connection away from Sanic. Returns a descriptor of our own for it, and what it has sent since.
+
+    Aborting the transport closes Sanic's descriptor without a FIN; Sanic then cancels the handler, as it does
+    whenever a client is gone, and never answers.
+    """
+    transport = cast(asyncio.Transport, request.transport)
+    fd = os.dup(transport.get_extra_info("socket").fileno())
+    early = bytes(request.protocol.recv_buffer)  # type: ignore[attr-defined]
+    transport.abort()
+    return fd, early
+
+
+async def _gone() -> HTTPResponse:
+    return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
 
 @bp.get("/ws")
@@ -188,29 +285,33 @@ async def websocket(request: Request) -> HTTPResponse:
 
     No extension is ever agreed, so that one encoded frame serves all.
     """
-    live = context.of(request).live
-    since = query.integer(request, "since", None, 0, 2**63 - 1)
-    channel = live.channels[query.choice(request, "timestamps", "ms", ("ms", "iso"))]
-    accept = _refusal(request)
-    if isinstance(accept, HTTPResponse):
-        return accept
-    if len(live) >= live.clients:
-        live.counters['push_refused_total{reason="too-many"}'] += 1
-        return HTTPResponse(
-            "Too many live connections (push_clients); come back later.\n",
-            status=503,
-            headers={"Retry-After": "30"},
-        )
-    transport = cast(asyncio.Transport, request.transport)
-    handshake = (
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Accept: {accept}\r\n\r\n"
-    ).encode()
-    # The hub gets a descriptor of its own for the same socket. aborting the transport closes Sanic's without a
-    # FIN; Sanic then cancels this handler, as it does whenever a client is gone, and never answers. No await
-    # between the snapshot and the hub's list: an event cannot slip through.
-    fd = os.dup(transport.get_extra_info("socket").fileno())
-    early = bytes(request.protocol.recv_buffer)  # type: ignore[attr-defined]
-    channel.hub.add(fd, handshake + channel.first(since), asyncio.get_running_loop().time(), early)
-    transport.abort()
-    return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+    since, form = _since(request), _form(request)
+    key = _refusal(request)
+    if isinstance(key, HTTPResponse):
+        return key
+    fd, early = _leave(request)
+    context.of(request).live.join(fd, WEBSOCKET, form, since, key=key, early=early)
+    return await _gone()
+
+
+@get(bp, "/events")
+async def event_stream(request: Request) -> HTTPResponse:
+    """The same as server-sent events; the id is the seq, and `Last-Event-ID` is honoured."""
+    since, form = _since(request), _form(request)
+    last_id = request.headers.get("last-event-id", "")
+    if last_id:
+        since = int(last_id) if last_id.isascii() and last_id.isdigit() and len(last_id) < 19 else None
+    if request.method == "HEAD":
+        return HTTPResponse(content_type="text/event-stream", headers={**CORS, "Cache-Control": "no-store"})
+    fd, _ = _leave(request)
+    context.of(request).live.join(fd, EVENT_STREAM, form, since)
+    return await _gone()
+
+
+async def wait_for_event(request: Request) -> HTTPResponse:
+    """Answer GET /data?since=&wait= with what happened after `since`, as soon as there is anything."""
+    since, form = _since(request), _form(request)
+    wait = query.seconds(request, "wait", LONGEST_WAIT)
+    fd, _ = _leave(request)
+    context.of(request).live.join(fd, LONG_POLL, form, since, wait=wait, last=True)
+    return await _gone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import overload
 
 from sanic import BadRequest, Request
@@ -24,6 +25,18 @@ def integer(request: Request, name: str, default: int | None, low: int, high: in
     if not (given.isascii() and given.isdecimal() and len(given) <= 19 and low <= int(given) <= high):
         raise BadRequest(f"{name}={given[:40]}: expected a whole number from {low} to {high}.")
     return int(given)
+
+
+def seconds(request: Request, name: str, high: float) -> float:
+    """Return a parameter in seconds; 0 where it is missing.
+
+    Raises:
+        BadRequest: it is not a plain decimal from 0 to high.
+    """
+    given = str(request.args.get(name, "0"))
+    if not (re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", given) and float(given) <= high):
+        raise BadRequest(f"{name}={given[:40]}: expected seconds from 0 to {high:g}.")
+    return float(given)
 
 
 def choice(request: Request, name: str, default: str, choices: tuple[str, ...]) -> str:

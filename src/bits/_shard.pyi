@@ -1,0 +1,1 @@
+# C only; `_hub` uses it.
