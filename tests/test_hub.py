@@ -549,6 +549,7 @@ def test_threads_push_what_is_handed_in(threads: int) -> None:
         ours.setblocking(False)
         theirs.settimeout(10)
         hub.add(ours.detach(), WEBSOCKET, b"<%d>" % n)
+        hub.wake()
         ends.append(theirs)
         firsts.append(n)
         hub.publish((b"(%d)" % n,) * FORMS)
@@ -578,6 +579,7 @@ def test_to_publish_is_not_to_wait() -> None:
         ours.setblocking(False)
         hub.add(ours.detach(), WEBSOCKET, b"")
         ends.append(theirs)
+    hub.wake()
     wait_until(lambda: hub.counters()["joined"] == 2000, "all are there")
     shares = []
     for n in range(1, 8):

@@ -206,7 +206,7 @@ cdef class Hub:
             if self.threads[i]:
                 message = _shard.make_message(_shard.STOP)
                 if message != NULL:
-                    _shard.post(self.shards[i], message)
+                    _shard.post(self.shards[i], message, True)
         with nogil:
             for i in range(self.count):
                 if self.threads[i]:
@@ -220,7 +220,7 @@ cdef class Hub:
         for i in range(self.count):
             message = self.message(_shard.CLOSE)
             message.code = code
-            _shard.post(self.shards[i], message)
+            _shard.post(self.shards[i], message, True)
         if self.threaded:
             self.join_threads()
         else:
@@ -244,6 +244,8 @@ cdef class Hub:
 
     def add(self, int fd, int form, bytes first not None, bytes early=b""):
         """Take over a connected socket; send it `first` (handshake, snapshot: anything), then every frame.
+
+        It may be a while until a shard sees to it: see wake.
 
         Args:
             fd: a non-blocking stream socket of the caller's, from here on the hub's to close.
@@ -301,14 +303,20 @@ cdef class Hub:
         cdef int shard = self.least()
         self.added[shard] += 1
         self.added_by_form[message.form] += 1
-        _shard.post(self.shards[shard], message)
+        _shard.post(self.shards[shard], message, False)
+
+    def wake(self):
+        """Let the shards see to the clients that were handed over; once for many of them is enough."""
+        cdef int i
+        for i in range(self.count):
+            _shard.wake_up(self.shards[i])
 
     cdef int post_frames(self, int shard, _shard.MessageKind kind, Frame **frames) except -1:
         cdef int form
         cdef Message *message = self.message(kind)
         for form in range(_shard.FORMS):
             message.frames[form] = _shard.share(frames[form])
-        _shard.post(self.shards[shard], message)
+        _shard.post(self.shards[shard], message, True)
         return 0
 
     def publish(self, tuple frames not None):

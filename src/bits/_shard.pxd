@@ -122,6 +122,7 @@ cdef void free_shard(Shard *shard) noexcept nogil
 
 cdef Message *make_message(MessageKind kind) noexcept nogil
 cdef void free_message(Message *message) noexcept nogil
-cdef void post(Shard *shard, Message *message) noexcept nogil
+cdef void post(Shard *shard, Message *message, bint at_once) noexcept nogil
+cdef void wake_up(Shard *shard) noexcept nogil
 cdef uint32_t collect(Shard *shard, int **back, uint32_t *count) noexcept nogil
 cdef bint turn(Shard *shard, bint may_sleep) noexcept nogil

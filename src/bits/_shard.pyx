@@ -232,14 +232,15 @@ cdef void outdate(Message *message) noexcept nogil:
     message.kind = OUTDATE
 
 
-cdef void post(Shard *shard, Message *message) noexcept nogil:
+cdef void post(Shard *shard, Message *message, bint at_once) noexcept nogil:
     """Hand in a message; it is the shard's from here on. Any thread may.
 
     What waits is bounded: publications behind one another become one, and there is at most one addition a client.
+
+    Args:
+        at_once: wake the shard; else the caller does, with wake_up, when it has no more messages for now.
     """
-    cdef bint wake
     cdef Message *before
-    cdef uint64_t one = 1
     pthread_mutex_lock(&shard.lock)
     before = shard.last_posted if shard.first != NULL else NULL
     if before != NULL and message.kind == PUBLISH and before.kind == PUBLISH:
@@ -254,8 +255,19 @@ cdef void post(Shard *shard, Message *message) noexcept nogil:
         else:
             before.next = message
         shard.last_posted = message
-    wake = shard.asleep
-    shard.asleep = False
+    pthread_mutex_unlock(&shard.lock)
+    if at_once:
+        wake_up(shard)
+
+
+cdef void wake_up(Shard *shard) noexcept nogil:
+    """Wake a shard that sleeps beside messages. Any thread may."""
+    cdef bint wake
+    cdef uint64_t one = 1
+    pthread_mutex_lock(&shard.lock)
+    wake = shard.asleep and shard.first != NULL
+    if wake:
+        shard.asleep = False
     pthread_mutex_unlock(&shard.lock)
     if wake:
         c_write(shard.wake, &one, sizeof(one))

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 from sanic import HTTPResponse, Request, Sanic, SanicException
 
-from bits import listen
+from bits import limits, listen
 from bits.bus import Bus
 from bits.config import Config
 from bits.counters import Counters
@@ -265,6 +265,7 @@ def serve(config: Config) -> None:
         BitsError: an address is taken, the database cannot be used, or the front end is not built.
     """
     set_up_logging(config)
+    limits.reserve(config.push_clients + config.web_connections + limits.RESERVE)
     log.info(asyncio.run(prepare(config)))
     web, control = bind(config)
     addresses = listen.address(web), listen.address(control)

@@ -115,6 +115,7 @@ class Live:
         self.on_change: Callable[[], None] = lambda: None
         self.on_answered: Callable[[int], None] = os.close
         self._running = False
+        self._waking = False
 
     def start(self, state: State, fresh: Freshness) -> None:
         self.state, self.fresh = state, fresh
@@ -222,6 +223,9 @@ class Live:
             self.counters['push_refused_total{reason="too-many"}'] += 1
             turn_away(fd, TOO_MANY, 30)
             return
+        if not self._waking:  # once for all that come in this turn of the loop
+            self._waking = True
+            asyncio.get_running_loop().call_soon(self._wake)
         channel = self._by_index[form]
         if transport == LONG_POLL:
             up_to_date = since == self.state.seq
@@ -229,6 +233,10 @@ class Live:
             return
         head = EVENT_STREAM_HEAD if key is None else handshake(accept_key(key) or "")
         self.hub.add(fd, transport + form, head + channel.first(transport, since), early)
+
+    def _wake(self) -> None:
+        self._waking = False
+        self.hub.wake()
 
 
 # --- the same for requests that the front door did not find plain
