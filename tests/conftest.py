@@ -85,8 +85,9 @@ def db_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def store(db_uri: str) -> AsyncIterator[Store]:
     engine = make_engine(db_uri)
     await upgrade(engine)
-    yield Store(engine)
-    await engine.dispose()
+    store = Store(engine)
+    yield store
+    await store.close()
 
 
 # --- the server as a process

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, text
+from sqlalchemy import Connection, Engine, Row, Select, create_engine, func, insert, select, text
 from sqlalchemy import event as on
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -89,9 +91,13 @@ def make_engine(uri: str, *, recycle: float = 3600, echo: bool = False) -> Async
         echo=echo,
     )
     if name == "sqlite":
-        on.listen(engine.sync_engine, "connect", _set_up_sqlite)
-        on.listen(engine.sync_engine, "begin", _begin_sqlite)
+        _prepare_sqlite(engine.sync_engine)
     return engine
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    on.listen(engine, "connect", _set_up_sqlite)
+    on.listen(engine, "begin", _begin_sqlite)
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
@@ -148,31 +154,36 @@ class Store:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        # SQLite has no asynchronous driver, only threads behind one: a transaction of five steps would change
+        # threads a dozen times. Appending is the hot path, so there it is one visit to a thread of its own.
+        self._direct: Engine | None = None
+        if engine.dialect.name == "sqlite":
+            self._direct = create_engine(engine.url.set(drivername="sqlite"))
+            _prepare_sqlite(self._direct)
+            self._thread = ThreadPoolExecutor(1, "log writer")
+
+    async def close(self) -> None:
+        """Let go of the database. May be called twice."""
+        if self._direct is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
+            self._direct.dispose()
+        await self.engine.dispose()
 
     async def append(self, reports: Sequence[Report]) -> list[Stored]:
         """Commit events in one transaction, in the given order, and return them with their seq."""
         if not reports:
             return []
+        if self._direct is not None:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._append_direct, reports)
         async with writing(self.engine) as connection:
-            last = await connection.scalar(select(func.coalesce(func.max(schema.event.c.seq), 0)))
-            stored = [
-                Stored(seq, report.event, report.source, report.at, report.author)
-                for seq, report in enumerate(reports, start=(last or 0) + 1)
-            ]
-            await connection.execute(
-                insert(schema.event),
-                [
-                    {
-                        "seq": item.seq,
-                        "at": item.at,
-                        "source": item.source,
-                        "author": item.author,
-                        **to_columns(item.event)._asdict(),
-                    }
-                    for item in stored
-                ],
-            )
-        return stored
+            return await connection.run_sync(_append, reports)
+
+    def _append_direct(self, reports: Sequence[Report]) -> list[Stored]:
+        assert self._direct is not None
+        with self._direct.connect() as connection:
+            connection.execution_options(bits_writing=True)
+            with connection.begin():
+                return _append(connection, reports)
 
     async def since(self, seq: int, *, limit: int = 1000) -> list[Stored]:
         """Return the events after seq, oldest first."""
@@ -218,6 +229,29 @@ class Store:
             people=MappingProxyType(people),
             heard=heard,
         )
+
+
+def _append(connection: Connection, reports: Sequence[Report]) -> list[Stored]:
+    """Append within a transaction that holds the writers' lock."""
+    last = connection.scalar(select(func.coalesce(func.max(schema.event.c.seq), 0)))
+    stored = [
+        Stored(seq, report.event, report.source, report.at, report.author)
+        for seq, report in enumerate(reports, start=(last or 0) + 1)
+    ]
+    connection.execute(
+        insert(schema.event),
+        [
+            {
+                "seq": item.seq,
+                "at": item.at,
+                "source": item.source,
+                "author": item.author,
+                **to_columns(item.event)._asdict(),
+            }
+            for item in stored
+        ],
+    )
+    return stored
 
 
 def _newest(kind: str, key: int = 0) -> Select[Any]:

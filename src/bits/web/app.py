@@ -119,7 +119,7 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
 
     @app.after_server_stop
     async def stopped(app: Sanic) -> None:  # type: ignore[type-arg]
-        await app.ctx.bits.engine.dispose()
+        await app.ctx.bits.store.close()
 
     @app.signal("http.lifecycle.read_head")
     async def read_head(head: bytes, **_: object) -> None:
