@@ -134,6 +134,55 @@ def watch(settings: Settings, url: str | None, as_json: bool) -> None:
     asyncio.run(watch(stream.rstrip("/").removesuffix("/ws") + "/ws", as_json=as_json))
 
 
+@bits.command("load")
+@click.option("--clients", type=click.IntRange(1, 10_000_000), default=1000, show_default=True)
+@click.option("--mix", default="ws", show_default=True, help="Shares of ws, sse, longpoll, poll: ws=70,sse=30.")
+@click.option("--url", default="http://127.0.0.1:8008", show_default=True, help="The server's pages.")
+@click.option("--control", metavar="HOST:PORT", help="Trigger broadcasts there; else watch what comes.")
+@click.option("--broadcasts", type=click.IntRange(1, 10_000), default=10, show_default=True)
+@click.option("--interval", type=click.FloatRange(0, 3600), default=0.5, show_default=True, help="Between two.")
+@click.option("--size", type=click.IntRange(32, 2000), default=120, show_default=True, help="Of their text, bytes.")
+@click.option("--watch", type=click.FloatRange(0, 86400), default=10.0, show_default=True, help="Seconds to watch.")
+@click.option("--hold", type=click.FloatRange(0, 86400), default=0.0, help="Seconds to keep idle clients before.")
+@click.option("--ramp", type=click.FloatRange(0), default=0.0, help="Connects a second; 0: as fast as it goes.")
+@click.option("--in-flight", type=click.IntRange(1), default=500, show_default=True, help="Connects under way at once.")
+@click.option("--sources", default="", help="Addresses to connect from: 127.0.0.2-127.0.0.9.")
+@click.option("--processes", type=click.IntRange(0, 1000), default=0, help="0: as few as the descriptors allow.")
+@click.option("--timeout", type=click.FloatRange(0), default=10.0, show_default=True, help="For what has not come.")
+@click.option("--limit", type=click.FloatRange(1), default=300.0, show_default=True, help="For everything, seconds.")
+@click.option("--poll", type=click.FloatRange(0.1), default=5.0, show_default=True, help="A poller's interval.")
+@click.option("--path", default="", help="Instead of /ws, /events, /data.")
+@click.option("--host-header", default="", help="Instead of the url's.")
+@click.option("--server-pid", "server_pids", type=int, multiple=True, help="Measure what this process uses.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
+@click.option("--html", "page", type=click.Path(path_type=Path), help="Write a report to this file.")
+def load_(mix: str, control: str | None, sources: str, as_json: bool, page: Path | None, **given: Any) -> None:
+    """Load a server with push clients, and measure what they get and when.
+
+    \b
+      bits load --clients 5000 --control 127.0.0.1:8888
+      bits load --clients 2000 --mix ws=70,sse=20,longpoll=10 --watch 60 --html report.html
+
+    Exit code 1 when a message was lost, doubled or out of order, or a client was refused or dropped.
+    """
+    from bits.load import Options, run
+    from bits.load.options import parse_control, parse_mix, parse_sources
+    from bits.load.progress import Progress
+
+    options = Options(
+        mix=parse_mix(mix),
+        control=parse_control(control) if control else None,
+        sources=parse_sources(sources),
+        **given,
+    )
+    with Progress(sys.stderr) as progress:
+        result = run(options, progress.show)
+    click.echo(result.json() if as_json else result.text())
+    if page:
+        page.write_text(result.html(), "utf-8")
+    sys.exit(0 if result.clean else 1)
+
+
 # --- members
 
 
