@@ -169,7 +169,8 @@ def gets(peer: Peer, path: str, requests: int) -> tuple[float, float]:
             check=True,
             preexec_fn=lambda: os.sched_setaffinity(0, TESTER_CORE),
         ).stdout
-        return (sum(map(processor, pids)) - before) / requests * 1e6, float(out)
+        used: float = sum(map(processor, pids)) - before
+        return used / requests * 1e6, float(out)
 
 
 def processor(pid: int) -> float:

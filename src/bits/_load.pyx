@@ -27,6 +27,7 @@ cdef extern from * nogil:
     #include <arpa/inet.h>
     """
     void *memmem(const void *haystack, size_t length, const void *needle, size_t needle_length)
+    void bits_prefetch "__builtin_prefetch"(const void *at)
     int strncasecmp(const char *one, const char *two, size_t size)
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -90,7 +91,7 @@ cdef enum:
     KINDS = 4
     READY_AT_ONCE = 512
     INBOX = 256 * 1024
-    MOST_NUMBERS = 65536
+    MOST_TAG = 64
 
 cdef enum State:
     CONNECTING = 0
@@ -113,7 +114,7 @@ cdef struct Client:
     double due              # of a resting poller
     char *pending           # an incomplete piece of the stream, or NULL
     char *message           # fragments of a WebSocket message, or NULL
-    char tag[40]            # a poller's ETag, with a NUL
+    char *tag               # a poller's ETag, with a NUL, or NULL
 
 cdef struct Times:
     uint32_t *at            # microseconds since the epoch
@@ -145,6 +146,10 @@ cdef const char *header_of(const char *at, const char *end, const char *name) no
             while at < end and at[0] == c" ":
                 at += 1
             return at
+
+
+cdef inline const char *tag_of(const Client *client) noexcept nogil:
+    return client.tag if client.tag != NULL else <char *> b""
 
 
 cdef int64_t number_at(const char *at, const char *end) noexcept nogil:
@@ -254,6 +259,7 @@ cdef class Swarm:
                     c_close(self.clients[i].fd)
                 free(self.clients[i].pending)
                 free(self.clients[i].message)
+                free(self.clients[i].tag)
         for i in range(KINDS):
             free(self.times[i].at)
         free(self.clients)
@@ -336,6 +342,8 @@ cdef class Swarm:
         cdef Client *client
         count = epoll_wait(self.epfd, ready, READY_AT_ONCE, timeout)
         for i in range(count):
+            if i + 4 < count:
+                bits_prefetch(&self.clients[ready[i + 4].data.u64])
             client = &self.clients[ready[i].data.u64]
             if client.fd < 0:
                 continue
@@ -596,9 +604,12 @@ cdef class Swarm:
             value = header_of(at, blank + 2, b"etag")
             if value != NULL:
                 line = <const char *> memchr(value, c"\r", blank + 1 - value)
-                if line != NULL and line - value < <ssize_t> sizeof(client.tag):
-                    memcpy(client.tag, value, line - value)
-                    client.tag[line - value] = 0
+                if line != NULL and line - value < MOST_TAG:
+                    if client.tag == NULL:
+                        client.tag = <char *> calloc(1, MOST_TAG)
+                    if client.tag != NULL:
+                        memcpy(client.tag, value, line - value)
+                        client.tag[line - value] = 0
         if unchanged:
             self.now_ready(client)
         else:
@@ -618,7 +629,7 @@ cdef class Swarm:
         if client.kind == IS_LONG_POLL:
             size = snprintf(request, sizeof(request), self.again_long, <long long> client.seq)
         else:
-            size = snprintf(request, sizeof(request), self.again_poll, client.tag)
+            size = snprintf(request, sizeof(request), self.again_poll, tag_of(client))
         client.state = ASKED
         if c_send(client.fd, request, size, MSG_NOSIGNAL) != size:
             self.fail(client, b"the request could not be sent")

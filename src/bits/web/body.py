@@ -83,6 +83,6 @@ def accepts_gzip(header: str) -> bool:
     for part in header.lower().split(","):
         coding, _, parameters = part.partition(";")
         if coding.strip() in ("gzip", "x-gzip", "*"):
-            name, _, value = parameters.replace(" ", "").partition("=")
+            name, _, value = parameters.strip().partition("=")
             return not (name == "q" and value.strip("0.") == "")
     return False

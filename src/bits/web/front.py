@@ -8,6 +8,7 @@ import socket
 from typing import Any
 
 from sanic import BadRequest, Sanic
+from sanic.http import Http as SanicHttp
 from sanic.models.server_types import Signal
 from sanic.server import HttpProtocol
 
@@ -31,9 +32,20 @@ PAUSE = 0.1  # before accepting again when there was no descriptor left
 TRANSPORTS = {"/ws": WEBSOCKET, "/events": EVENT_STREAM, "/data": LONG_POLL}
 
 
+class Http(SanicHttp):
+    """Sanic's requests, but that a target which cannot be parsed does not keep it from refusing the request."""
+
+    __slots__ = ()
+
+    def create_empty_request(self) -> None:
+        self.url = None
+        super().create_empty_request()
+
+
 class Handed(HttpProtocol):
     """Sanic's side of a connection that came by the door, which has read the first of it already."""
 
+    HTTP_CLASS = Http
     __slots__ = ("_first",)
 
     def __init__(self, first: bytes, **given: Any) -> None:
