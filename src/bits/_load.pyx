@@ -1,6 +1,6 @@
 """Thousands of push clients in one process, for load tests: sockets, parsers and clocks in C, without the GIL.
 
-A client is some 80 bytes; nothing is allocated per message. Messages are known by a marker anywhere in what a server
+A client is one cache line; nothing is allocated per message. Messages are known by a marker anywhere in what a server
 pushes, so that any server which repeats a text can be measured, in any framing that is understood here.
 """
 
@@ -74,6 +74,9 @@ cdef extern from "<time.h>" nogil:
     int clock_gettime(int clock, timespec *now)
     enum: CLOCK_MONOTONIC
 
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
+
 cdef extern from "<unistd.h>" nogil:
     int c_close "close"(int fd)
 
@@ -91,30 +94,47 @@ cdef enum:
     KINDS = 4
     READY_AT_ONCE = 512
     INBOX = 256 * 1024
+    CACHE_LINE = 64
     MOST_TAG = 64
+    WINDOW = 64             # so many of the newest numbers are told apart when they come late or twice
+    NOBODY = 0xFFFFFFFF
 
 cdef enum State:
     CONNECTING = 0
     ASKED = 1       # the request is out
-    OPEN = 2        # the stream's head came; the first frame has not
-    READY = 3       # counts as a client
-    RESTING = 4     # a poller between two requests
-    DEAD = 5
+    OPEN = 2        # the stream's head came: it counts as a client
+    RESTING = 3     # a poller between two requests
+    DEAD = 4
+
+cdef enum Chunking:
+    NOT_CHUNKED = 0
+    CHUNK_SIZE = 1
+    CHUNK_REST = 2      # what follows the size in its line
+    CHUNK_DATA = 3
+    CHUNK_END = 4       # the line's end after the data
+    CHUNK_LAST = 5
+
+cdef struct Asker:      # what only long polls and pollers need
+    int64_t seq         # highest "seq" seen, of a long poll
+    double due          # of a resting poller
+    uint32_t next       # the poller that is due after this one
+    char tag[MOST_TAG]  # a poller's ETag, with a NUL
 
 cdef struct Client:
     int fd
     uint8_t kind
     uint8_t state
-    uint8_t chunked         # an event stream in chunks
+    uint8_t chunking        # of an event stream
     uint8_t was_ready
+    uint8_t greeted         # its first object came
+    uint32_t chunk_left     # bytes of the chunk that have not come
     uint32_t kept           # bytes of `pending`
     uint32_t joined         # bytes of `message`
-    int64_t last            # number of the newest message that came; -1: none
-    int64_t seq             # highest "seq" seen, for long polls
-    double due              # of a resting poller
+    int64_t last            # highest number that came; -1: none
+    uint64_t window         # bit i: number `last - i` came
     char *pending           # an incomplete piece of the stream, or NULL
     char *message           # fragments of a WebSocket message, or NULL
-    char *tag               # a poller's ETag, with a NUL, or NULL
+    Asker *asker            # of long polls and pollers
 
 cdef struct Times:
     uint32_t *at            # microseconds since the epoch
@@ -148,8 +168,17 @@ cdef const char *header_of(const char *at, const char *end, const char *name) no
             return at
 
 
-cdef inline const char *tag_of(const Client *client) noexcept nogil:
-    return client.tag if client.tag != NULL else <char *> b""
+cdef bint has_status(const char *at, const char *end, const char *status) noexcept nogil:
+    """Return whether an answer begins with a status, of HTTP/1.1 or, as some streams do, 1.0."""
+    return end - at >= 12 and memcmp(at, b"HTTP/1.", 7) == 0 and memcmp(at + 9, status, 3) == 0
+
+
+cdef bint may_repeat(const char *at, const char *end) noexcept nogil:
+    """Return whether an object may tell what came before: a snapshot, or a mere change of freshness."""
+    return (
+        memmem(at, end - at, b'"version":', 10) != NULL
+        or memmem(at, end - at, b'"stale":', 8) != NULL
+    )
 
 
 cdef int64_t number_at(const char *at, const char *end) noexcept nogil:
@@ -189,9 +218,8 @@ cdef class Swarm:
         readonly uint32_t dropped       # were there and are gone
         readonly int64_t received       # messages
         readonly int64_t bytes_received
-        readonly int64_t lost           # numbers that were jumped over
         readonly int64_t doubled
-        readonly int64_t disordered
+        readonly int64_t disordered     # came after a higher number
         readonly int64_t pings
         readonly int64_t broken         # what could not be understood
         readonly double begun           # when the first connect was made
@@ -212,20 +240,26 @@ cdef class Swarm:
         Times times[KINDS]              # of all messages, in order of arrival: pairs of number and time
         char inbox[INBOX]
         char refusal[256]
+        int refusal_error               # errno of the first refusal, 0: none
+        uint32_t here[KINDS]            # clients that are there now, of each transport
         double now
-        uint32_t resting
+        uint32_t resting                # the poller that is due first, and the last one
+        uint32_t resting_last
 
     def __cinit__(
         self, host, int port, sources, counts, list requests, bytes again_long, bytes again_poll, bytes marker,
         *, double ramp, uint32_t in_flight, double poll, double epoch,
     ):
         cdef uint32_t i
+        assert sizeof(Client) == CACHE_LINE
         self.epfd = -1
+        self.resting = self.resting_last = NOBODY
         self.size = sum(counts)
-        self.clients = <Client *> calloc(max(self.size, <uint32_t> 1), sizeof(Client))
+        self.clients = <Client *> aligned_alloc(CACHE_LINE, max(self.size, <size_t> 1) * sizeof(Client))
         self.sources = <uint32_t *> calloc(max(len(sources), 1), sizeof(uint32_t))
         if self.clients == NULL or self.sources == NULL:
             raise MemoryError
+        memset(self.clients, 0, self.size * sizeof(Client))
         for i, source in enumerate(sources):
             self.sources[i] = htonl(address_number(source))
         self.source_count = len(sources)
@@ -247,6 +281,10 @@ cdef class Swarm:
             self.clients[i].fd = -1
             self.clients[i].kind = shares[i][1]
             self.clients[i].last = -1
+            if self.clients[i].kind >= IS_LONG_POLL:
+                self.clients[i].asker = <Asker *> calloc(1, sizeof(Asker))
+                if self.clients[i].asker == NULL:
+                    raise MemoryError
         self.epfd = epoll_create1(EPOLL_CLOEXEC)
         if self.epfd < 0:
             raise OSError(errno, os.strerror(errno))
@@ -259,7 +297,7 @@ cdef class Swarm:
                     c_close(self.clients[i].fd)
                 free(self.clients[i].pending)
                 free(self.clients[i].message)
-                free(self.clients[i].tag)
+                free(self.clients[i].asker)
         for i in range(KINDS):
             free(self.times[i].at)
         free(self.clients)
@@ -270,7 +308,12 @@ cdef class Swarm:
     @property
     def trouble(self):
         """The first refusal, for people; empty: there was none."""
-        return self.refusal.decode(errors="replace")
+        why = self.refusal.decode(errors="replace")
+        return f"{why}: {os.strerror(self.refusal_error)}" if self.refusal_error else why
+
+    def ready_of(self, int kind):
+        """Return how many clients of a transport are there now."""
+        return self.here[kind]
 
     def arrivals(self, int kind):
         """Return (number, microseconds since the epoch) of every message, as pairs of native uint32."""
@@ -292,8 +335,8 @@ cdef class Swarm:
                 if self.opened < self.size and self.ramp:
                     left = min(left, 1 / self.ramp)
                 self.step(<int> min(left * 1000 + 1, 50.0))
-                if self.resting:
-                    self.ask_again()
+                while self.resting != NOBODY and self.clients[self.resting].asker.due <= self.now:
+                    self.ask_again(&self.clients[self.resting])
                 if self.complete == 0 and self.ever_ready + self.failed == self.size:
                     self.complete = seconds_now()
                     break
@@ -302,7 +345,7 @@ cdef class Swarm:
         if self.opened < self.size and self.begun == 0:
             self.begun = self.now
         while self.opened < self.size and self.under_way < self.in_flight:
-            if self.ramp and self.opened >= (self.now - self.begun) * self.ramp:
+            if self.ramp and self.opened > (self.now - self.begun) * self.ramp:
                 break
             self.open(&self.clients[self.opened])
             self.opened += 1
@@ -316,7 +359,7 @@ cdef class Swarm:
         self.under_way += 1
         client.state = CONNECTING
         if client.fd < 0:
-            self.fail(client, b"no descriptors are left")
+            self.fail_with(client, b"no descriptor is left", errno)
             return
         setsockopt(client.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
         gone.l_onoff, gone.l_linger = 1, 0  # leave at once, and leave no port in TIME_WAIT
@@ -327,10 +370,10 @@ cdef class Swarm:
             source.sin_addr.s_addr = self.sources[self.opened % self.source_count]
             setsockopt(client.fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one))
             if c_bind(client.fd, &source, sizeof(source)) < 0:
-                self.fail(client, b"a source address cannot be used")
+                self.fail_with(client, b"a source address cannot be used", errno)
                 return
         if c_connect(client.fd, &self.server, sizeof(self.server)) < 0 and errno != EINPROGRESS:
-            self.fail(client, b"cannot connect")
+            self.fail_with(client, b"cannot connect", errno)
             return
         event.events = EPOLLOUT
         event.data.u64 = client - self.clients
@@ -358,7 +401,7 @@ cdef class Swarm:
         cdef uint32_t size = sizeof(error)
         getsockopt(client.fd, SOL_SOCKET, SO_ERROR, &error, &size)
         if error:
-            self.fail(client, b"cannot connect")
+            self.fail_with(client, b"cannot connect", error)
             return
         size = <uint32_t> self.request_sizes[client.kind]
         if c_send(client.fd, self.requests[client.kind], size, MSG_NOSIGNAL) != <ssize_t> size:
@@ -369,28 +412,43 @@ cdef class Swarm:
         event.data.u64 = client - self.clients
         epoll_ctl(self.epfd, EPOLL_CTL_MOD, client.fd, &event)
 
+    cdef void fail_with(self, Client *client, const char *why, int error) noexcept nogil:
+        if self.refusal[0] == 0:
+            self.refusal_error = error
+        self.fail(client, why)
+
     cdef void fail(self, Client *client, const char *why) noexcept nogil:
         """Let go of a client that will not be one, or is none any more."""
-        if client.state <= OPEN and not client.was_ready:
-            self.failed += 1
-            self.under_way -= 1
-            if self.refusal[0] == 0:
-                snprintf(self.refusal, sizeof(self.refusal), b"%s", why)
-        else:
+        if self.refusal[0] == 0:
+            snprintf(self.refusal, sizeof(self.refusal), b"%s", why)
+        if client.was_ready:
             self.dropped += 1
             self.ready -= 1
-        if client.state == RESTING:
-            self.resting -= 1
+            self.here[client.kind] -= 1
+        else:
+            self.failed += 1
+            self.under_way -= 1
         client.state = DEAD
-        if client.fd >= 0:
-            c_close(client.fd)
+        c_close(client.fd)
         client.fd = -1
+        free(client.pending)
+        client.pending = NULL
+        free(client.message)
+        client.message = NULL
+
+    cdef void refuse(self, Client *client, const char *at, const char *end) noexcept nogil:
+        """Let go of a client whose answer's first line says that it is not wanted."""
+        cdef const char *line = <const char *> memchr(at, c"\r", end - at)
+        if self.refusal[0] == 0:
+            snprintf(self.refusal, sizeof(self.refusal), b"the server answered %.*s", <int> min(line - at, 128), at)
+        self.fail(client, b"")
 
     cdef void now_ready(self, Client *client) noexcept nogil:
         if client.was_ready:
             return
         client.was_ready = True
         self.ready += 1
+        self.here[client.kind] += 1
         self.ever_ready += 1
         self.under_way -= 1
 
@@ -414,8 +472,8 @@ cdef class Swarm:
         self.now = seconds_now()
         if kept:
             memcpy(self.inbox, client.pending, kept)
-            size += kept
-        used = self.understand(client, self.inbox, self.inbox + size)
+        size += kept
+        used = self.understand(client, self.inbox, self.inbox + kept, &size)
         if client.fd < 0:
             return
         if used < 0:
@@ -435,21 +493,35 @@ cdef class Swarm:
             client.pending = NULL
             client.kept = 0
 
-    cdef ssize_t understand(self, Client *client, char *at, char *end) noexcept nogil:
-        """Take whole pieces of a stream. Returns the bytes used; -1: nonsense."""
-        cdef const char *begin = at
+    cdef ssize_t understand(self, Client *client, char *at, char *fresh, ssize_t *size) noexcept nogil:
+        """Take whole pieces of a stream.
+
+        Args:
+            at: the stream from the first byte that is not used yet; fresh: from the first that has just come.
+            size: of all of it; less when it returns, where chunks' sizes stood between.
+        Returns: the bytes used; -1: nonsense.
+        """
+        cdef char *begin = at
+        cdef char *end = at + size[0]
         cdef ssize_t used
         if client.state == ASKED and client.kind <= IS_EVENT_STREAM:
             used = self.take_head(client, at, end)
             if used <= 0:
                 return used
             at += used
+            fresh = at
             client.state = OPEN
+            self.now_ready(client)
+        if client.chunking:
+            end = self.join_chunks(client, fresh, end)
+            if end == NULL:
+                return -1
+            size[0] = end - begin
         while at < end and client.fd >= 0:
             if client.kind == IS_WEBSOCKET:
                 used = self.take_frame(client, at, end)
             elif client.kind == IS_EVENT_STREAM:
-                used = self.take_chunk(client, at, end) if client.chunked else self.take_block(client, at, end)
+                used = self.take_block(client, at, end)
             else:
                 used = self.take_answer(client, at, end)
             if used < 0:
@@ -457,26 +529,64 @@ cdef class Swarm:
             if used == 0:
                 break
             at += used
+        if client.chunking == CHUNK_LAST and client.fd >= 0:
+            self.fail(client, b"the server ended the stream")
         return at - begin
 
     cdef ssize_t take_head(self, Client *client, const char *at, const char *end) noexcept nogil:
         """Take the head of an answer that begins a stream."""
         cdef const char *blank = <const char *> memmem(at, end - at, b"\r\n\r\n", 4)
         cdef const char *coding
-        cdef const char *line
         if blank == NULL:
             return 0
-        if end - at < 12 or memcmp(at, b"HTTP/1.1 ", 9) != 0 or memcmp(
-            at + 9, b"101" if client.kind == IS_WEBSOCKET else b"200", 3
-        ) != 0:
-            line = <const char *> memchr(at, c"\r", blank + 1 - at)
-            if self.refusal[0] == 0:
-                snprintf(self.refusal, sizeof(self.refusal), b"the server answered %.*s", <int> (line - at), at)
-            self.fail(client, b"")
+        if not has_status(at, end, b"101" if client.kind == IS_WEBSOCKET else b"200"):
+            self.refuse(client, at, blank + 1)
             return 0
-        coding = header_of(at, blank + 2, b"transfer-encoding")
-        client.chunked = coding != NULL and strncasecmp(coding, b"chunked", 7) == 0
+        if client.kind == IS_EVENT_STREAM:
+            coding = header_of(at, blank + 2, b"transfer-encoding")
+            if coding != NULL and strncasecmp(coding, b"chunked", 7) == 0:
+                client.chunking = CHUNK_SIZE
         return blank + 4 - at
+
+    cdef char *join_chunks(self, Client *client, char *at, char *end) noexcept nogil:
+        """Take the chunks' sizes out of what has come. Returns the new end; NULL: nonsense."""
+        cdef char *to = at
+        cdef uint32_t size
+        cdef char byte
+        while at < end:
+            if client.chunking == CHUNK_DATA:
+                size = <uint32_t> min(<ssize_t> client.chunk_left, end - at)
+                memmove(to, at, size)
+                to += size
+                at += size
+                client.chunk_left -= size
+                if client.chunk_left == 0:
+                    client.chunking = CHUNK_END
+                continue
+            byte = at[0]
+            at += 1
+            if client.chunking == CHUNK_END:
+                if byte == c"\n":
+                    client.chunking = CHUNK_SIZE
+                elif byte != c"\r":
+                    return NULL
+            elif client.chunking == CHUNK_LAST:
+                break
+            elif byte == c"\n":
+                client.chunking = CHUNK_DATA if client.chunk_left else CHUNK_LAST
+            elif client.chunking == CHUNK_REST:
+                continue
+            elif byte == c"\r" or byte == c";" or byte == c" ":
+                client.chunking = CHUNK_REST
+            elif client.chunk_left > INBOX:
+                return NULL
+            elif c"0" <= byte <= c"9":
+                client.chunk_left = client.chunk_left * 16 + (byte - c"0")
+            elif c"a" <= (byte | 0x20) <= c"f":
+                client.chunk_left = client.chunk_left * 16 + ((byte | 0x20) - c"a" + 10)
+            else:
+                return NULL
+        return to
 
     cdef ssize_t take_frame(self, Client *client, char *at, const char *end) noexcept nogil:
         """Take one WebSocket frame."""
@@ -507,6 +617,8 @@ cdef class Swarm:
                 length = (length << 8) | <uint8_t> at[2 + i]
             if length > INBOX:
                 return -1
+        if opcode > 2 and (opcode < 8 or opcode > 10 or length > 125 or not at[0] & <char> 0x80):
+            return -1
         if left < header + length:
             return 0
         if opcode == 8:
@@ -519,10 +631,14 @@ cdef class Swarm:
             memcpy(answer + 6, at + header, length)
             c_send(client.fd, answer, 6 + length, MSG_NOSIGNAL)
         elif opcode <= 2:
+            if (opcode == 0) != (client.message != NULL):
+                return -1
             if at[0] & <char> 0x80 and client.message == NULL:
                 self.take_payload(client, at + header, at + header + length)
             else:
-                grown = <char *> realloc(client.message, client.joined + length + 1)
+                grown = NULL
+                if client.joined + length < INBOX:
+                    grown = <char *> realloc(client.message, client.joined + length + 1)
                 if grown == NULL:
                     return -1
                 memcpy(grown + client.joined, at + header, length)
@@ -536,46 +652,23 @@ cdef class Swarm:
         return header + length
 
     cdef ssize_t take_block(self, Client *client, const char *at, const char *end) noexcept nogil:
-        """Take one block of an event stream; comments are heartbeats."""
-        cdef const char *blank = <const char *> memmem(at, end - at, b"\n\n", 2)
-        if blank == NULL:
-            return 0
-        if at[0] == c":":
-            self.pings += 1
-        else:
-            self.take_payload(client, at, blank)
-        return blank + 2 - at
-
-    cdef ssize_t take_chunk(self, Client *client, const char *at, const char *end) noexcept nogil:
-        """Take one chunk of an event stream. A server sends whole blocks in each."""
-        cdef const char *line = <const char *> memmem(at, end - at, b"\r\n", 2)
-        cdef const char *digit = at
-        cdef const char *block
-        cdef size_t length = 0
-        cdef ssize_t used
-        if line == NULL:
-            return 0
-        while digit < line and digit[0] != c";":
-            if c"0" <= digit[0] <= c"9":
-                length = length * 16 + (digit[0] - c"0")
-            elif c"a" <= (digit[0] | 0x20) <= c"f":
-                length = length * 16 + ((digit[0] | 0x20) - c"a" + 10)
-            else:
-                return -1
-            digit += 1
-        if length > INBOX:
-            return -1
-        if <size_t> (end - line) < 2 + length + 2:
-            return 0
-        block = line + 2
-        while block < line + 2 + length:
-            used = self.take_block(client, block, line + 2 + length)
-            if used <= 0:
+        """Take one block of an event stream; those of comments only are heartbeats."""
+        cdef const char *line = at
+        cdef const char *feed
+        cdef bint told = False
+        while True:
+            feed = <const char *> memchr(line, c"\n", end - line)
+            if feed == NULL:
+                return 0
+            if feed == line or (feed == line + 1 and line[0] == c"\r"):
                 break
-            block += used
-        if length == 0:
-            self.fail(client, b"the server ended the stream")
-        return line + 2 + length + 2 - at
+            told = told or line[0] != c":"
+            line = feed + 1
+        if told:
+            self.take_payload(client, at, line)
+        elif line != at:
+            self.pings += 1
+        return feed + 1 - at
 
     cdef ssize_t take_answer(self, Client *client, const char *at, const char *end) noexcept nogil:
         """Take one whole answer to a long poll or a poll, and ask again, at once or later."""
@@ -586,12 +679,9 @@ cdef class Swarm:
         cdef bint unchanged
         if blank == NULL:
             return 0
-        unchanged = end - at >= 12 and memcmp(at, b"HTTP/1.1 304", 12) == 0
-        if not unchanged and (end - at < 12 or memcmp(at, b"HTTP/1.1 200", 12) != 0):
-            line = <const char *> memchr(at, c"\r", blank + 1 - at)
-            if self.refusal[0] == 0:
-                snprintf(self.refusal, sizeof(self.refusal), b"the server answered %.*s", <int> (line - at), at)
-            self.fail(client, b"")
+        unchanged = has_status(at, end, b"304")
+        if not unchanged and not has_status(at, end, b"200"):
+            self.refuse(client, at, blank + 1)
             return 0
         if not unchanged:
             value = header_of(at, blank + 2, b"content-length")
@@ -605,21 +695,15 @@ cdef class Swarm:
             if value != NULL:
                 line = <const char *> memchr(value, c"\r", blank + 1 - value)
                 if line != NULL and line - value < MOST_TAG:
-                    if client.tag == NULL:
-                        client.tag = <char *> calloc(1, MOST_TAG)
-                    if client.tag != NULL:
-                        memcpy(client.tag, value, line - value)
-                        client.tag[line - value] = 0
-        if unchanged:
-            self.now_ready(client)
-        else:
+                    memcpy(client.asker.tag, value, line - value)
+                    client.asker.tag[line - value] = 0
+        self.now_ready(client)
+        if not unchanged:
             self.take_payload(client, blank + 4, blank + 4 + length)
         if client.kind == IS_LONG_POLL:
             self.ask(client)
         else:
-            client.state = RESTING
-            client.due = self.now + self.poll
-            self.resting += 1
+            self.rest(client)
         return blank + 4 + length - at
 
     cdef void ask(self, Client *client) noexcept nogil:
@@ -627,43 +711,54 @@ cdef class Swarm:
         cdef char request[1024]
         cdef int size
         if client.kind == IS_LONG_POLL:
-            size = snprintf(request, sizeof(request), self.again_long, <long long> client.seq)
+            size = snprintf(request, sizeof(request), self.again_long, <long long> client.asker.seq)
         else:
-            size = snprintf(request, sizeof(request), self.again_poll, tag_of(client))
+            size = snprintf(request, sizeof(request), self.again_poll, client.asker.tag)
         client.state = ASKED
-        if c_send(client.fd, request, size, MSG_NOSIGNAL) != size:
+        if size >= <int> sizeof(request) or c_send(client.fd, request, size, MSG_NOSIGNAL) != size:
             self.fail(client, b"the request could not be sent")
 
-    cdef void ask_again(self) noexcept nogil:
-        """Send the requests of the pollers that have rested."""
-        cdef uint32_t i
-        for i in range(self.size):
-            if self.clients[i].state == RESTING and self.clients[i].due <= self.now:
-                self.resting -= 1
-                self.ask(&self.clients[i])
+    cdef void rest(self, Client *client) noexcept nogil:
+        """Let a poller wait for its turn. All wait equally long, so that who came first is due first."""
+        cdef uint32_t index = <uint32_t> (client - self.clients)
+        client.state = RESTING
+        client.asker.due = self.now + self.poll
+        client.asker.next = NOBODY
+        if self.resting == NOBODY:
+            self.resting = index
+        else:
+            self.clients[self.resting_last].asker.next = index
+        self.resting_last = index
+
+    cdef void ask_again(self, Client *client) noexcept nogil:
+        """Send the request of the poller that is due, unless it has been let go meanwhile."""
+        self.resting = client.asker.next
+        if client.state == RESTING:
+            self.ask(client)
 
     # --- messages
 
     cdef void take_payload(self, Client *client, const char *at, const char *end) noexcept nogil:
         """Look through one object of the stream, or several, for messages."""
-        cdef const char *found
+        cdef const char *found = at
         cdef int64_t number
-        cdef bint first = not client.was_ready
-        self.now_ready(client)
-        if client.state == OPEN or client.state == ASKED:
-            client.state = READY
+        # What the first snapshot tells has happened before.
+        cdef bint past = not client.greeted and self.marker_size == 0 and may_repeat(at, end)
+        client.greeted = True
         if client.kind == IS_LONG_POLL or self.marker_size == 0:
-            found = at
             while True:
                 found = <const char *> memmem(found, end - found, b'"seq":', 6)
                 if found == NULL:
                     break
                 found += 6
                 number = number_at(found, end)
-                if number > client.seq:
-                    client.seq = number
-                    if self.marker_size == 0 and not first:
-                        self.note(client, number)
+                if client.kind == IS_LONG_POLL:
+                    client.asker.seq = max(client.asker.seq, number)
+                if past:
+                    client.last = max(client.last, number)
+                    client.window = ~<uint64_t> 0
+                elif self.marker_size == 0 and number >= 0:
+                    self.note(client, number, at, end)
         found = at if self.marker_size else NULL
         while found != NULL:
             found = <const char *> memmem(found, end - found, self.marker, self.marker_size)
@@ -672,25 +767,26 @@ cdef class Swarm:
             found += self.marker_size
             number = number_at(found, end)
             if number >= 0:
-                self.note(client, number)
+                self.note(client, number, at, end)
 
-    cdef void note(self, Client *client, int64_t number) noexcept nogil:
-        """Count a message, and keep when it came."""
+    cdef void note(self, Client *client, int64_t number, const char *at, const char *end) noexcept nogil:
+        """Count a message that stood between `at` and `end`, and keep when it came."""
         cdef Times *times = &self.times[client.kind]
         cdef uint32_t *grown
-        if number == client.last:
-            if client.kind != IS_POLL:  # a snapshot repeats its message
+        cdef int64_t ahead = number - client.last
+        if ahead > 0:
+            client.window = 1 if ahead >= WINDOW or client.last < 0 else (client.window << ahead) | 1
+            client.last = number
+        elif -ahead < WINDOW and not (client.window >> -ahead) & 1:
+            client.window |= <uint64_t> 1 << -ahead
+            self.disordered += 1
+        else:
+            if client.kind != IS_POLL and not may_repeat(at, end):
                 self.doubled += 1
             return
-        if number < client.last:
-            self.disordered += 1
-            return
-        if client.last >= 0 and client.kind != IS_POLL:
-            self.lost += number - client.last - 1
-        client.last = number
         self.received += 1
         if times.count + 2 > times.room:
-            grown = <uint32_t *> realloc(times.at, max(<uint32_t> 4096, times.room * 2) * sizeof(uint32_t))
+            grown = <uint32_t *> realloc(times.at, max(<size_t> 4096, <size_t> times.room * 2) * sizeof(uint32_t))
             if grown == NULL:
                 return
             times.at = grown

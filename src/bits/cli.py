@@ -140,7 +140,7 @@ def watch(settings: Settings, url: str | None, as_json: bool) -> None:
 @click.option("--url", default="http://127.0.0.1:8008", show_default=True, help="The server's pages.")
 @click.option("--control", metavar="HOST:PORT", help="Trigger broadcasts there; else watch what comes.")
 @click.option("--broadcasts", type=click.IntRange(1, 10_000), default=10, show_default=True)
-@click.option("--interval", type=click.FloatRange(0, 3600), default=0.5, show_default=True, help="Between two.")
+@click.option("--interval", type=click.FloatRange(0, 3600), default=0.5, show_default=True, help="Seconds between two.")
 @click.option("--size", type=click.IntRange(32, 2000), default=120, show_default=True, help="Of their text, bytes.")
 @click.option("--watch", type=click.FloatRange(0, 86400), default=10.0, show_default=True, help="Seconds to watch.")
 @click.option("--hold", type=click.FloatRange(0, 86400), default=0.0, help="Seconds to keep idle clients before.")
@@ -149,7 +149,9 @@ def watch(settings: Settings, url: str | None, as_json: bool) -> None:
 @click.option("--sources", default="", help="Addresses to connect from: 127.0.0.2-127.0.0.9.")
 @click.option("--processes", type=click.IntRange(0, 1000), default=0, help="0: as few as the descriptors allow.")
 @click.option("--timeout", type=click.FloatRange(0), default=10.0, show_default=True, help="For what has not come.")
-@click.option("--limit", type=click.FloatRange(1), default=300.0, show_default=True, help="For everything, seconds.")
+@click.option(
+    "--limit", type=click.FloatRange(1, 3600), default=300.0, show_default=True, help="For everything, seconds."
+)
 @click.option("--poll", type=click.FloatRange(0.1), default=5.0, show_default=True, help="A poller's interval.")
 @click.option("--path", default="", help="Instead of /ws, /events, /data.")
 @click.option("--host-header", default="", help="Instead of the url's.")
@@ -169,6 +171,8 @@ def load_(mix: str, control: str | None, sources: str, as_json: bool, page: Path
     from bits.load.options import parse_control, parse_mix, parse_sources
     from bits.load.progress import Progress
 
+    if page and not page.parent.is_dir():
+        raise BitsError(f"--html {page}: there is no such folder")
     options = Options(
         mix=parse_mix(mix),
         control=parse_control(control) if control else None,
@@ -179,7 +183,10 @@ def load_(mix: str, control: str | None, sources: str, as_json: bool, page: Path
         result = run(options, progress.show)
     click.echo(result.json() if as_json else result.text())
     if page:
-        page.write_text(result.html(), "utf-8")
+        try:
+            page.write_text(result.html(), "utf-8")
+        except OSError as error:
+            raise BitsError(f"--html {page}: {error.strerror}") from None
     sys.exit(0 if result.clean else 1)
 
 

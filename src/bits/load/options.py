@@ -20,6 +20,9 @@ PORTS = 28_000
 # A process of ours needs some descriptors beside its clients'.
 OWN_DESCRIPTORS = 64
 
+# Times are kept as microseconds in 32 bits: 71 minutes.
+LONGEST = 3600.0
+
 PATHS = {"websocket": "/ws", "sse": "/events", "longpoll": "/data", "poll": "/data"}
 NICKNAMES = {"ws": "websocket"}
 
@@ -40,7 +43,8 @@ class Options:
         in_flight: connects under way at once, over all processes.
         sources: addresses to connect from; empty: chosen, more than one only where ports run out.
         processes: 0: as few as the limit of descriptors allows.
-        timeout: seconds to wait for what has not come; limit: seconds that everything may take.
+        timeout: seconds to wait for what has not come: an answer to any of the connects, the rest of a broadcast.
+        limit: seconds that everything may take, at most an hour.
         poll: seconds between two requests of a poller; wait: that a long poll asks for.
         path: instead of the usual ones; host_header: instead of the url's.
         server_pids: processes whose processor time and memory are measured, with their children.
@@ -111,11 +115,17 @@ class Options:
             BitsError: not even the given number will do.
         """
         room = limits.descriptors() - OWN_DESCRIPTORS
+        if room <= 0:
+            raise BitsError(
+                f"a process may open {room + OWN_DESCRIPTORS} files, and the load tester needs more than "
+                f"{OWN_DESCRIPTORS}: raise the limit (ulimit -n)"
+            )
         needed = math.ceil(self.clients / room)
         if self.processes and self.processes < needed:
+            each = math.ceil(self.clients / self.processes) + OWN_DESCRIPTORS
             raise BitsError(
-                f"{self.clients} clients in {self.processes} processes need {self.clients // self.processes} open "
-                f"files each, and the limit is {room + OWN_DESCRIPTORS}: raise it (ulimit -n) or use {needed} processes"
+                f"{self.clients} clients in {self.processes} processes need {each} open files each, and the limit is "
+                f"{room + OWN_DESCRIPTORS}: raise it (ulimit -n) or use {needed} processes"
             )
         return self.processes or needed
 
@@ -152,7 +162,9 @@ class Options:
         base = parts.path.rstrip("/")
 
         def request(transport: str, query: str = "", *headers: str) -> bytes:
-            target = (self.path or base + PATHS[transport]) + query
+            target = self.path or base + PATHS[transport]
+            if query:
+                target += ("&" if "?" in target else "?") + query
             return "\r\n".join((f"GET {target} HTTP/1.1", f"Host: {host}", *headers, "", "")).encode()
 
         upgrade = (
@@ -164,11 +176,11 @@ class Options:
         first = [
             request("websocket", "", *upgrade),
             request("sse", "", "Accept: text/event-stream"),
-            request("longpoll", "?since=0&wait=0"),
+            request("longpoll", "since=0&wait=0"),
             request("poll"),
         ]
         waiting = (
-            request("longpoll", "\0").replace(b"%", b"%%").replace(b"\0", f"?since=%lld&wait={self.wait:g}".encode())
+            request("longpoll", "\0").replace(b"%", b"%%").replace(b"\0", f"since=%lld&wait={self.wait:g}".encode())
         )
         polling = request("poll", "", "If-None-Match: \0").replace(b"%", b"%%").replace(b"\0", b"%s")
         return first, waiting, polling

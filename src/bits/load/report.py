@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
+from itertools import chain, pairwise
 from statistics import median
 
 from bits import __version__
+from bits._load import POLL, TRANSPORTS
 from bits.load.options import Options
+
+# Of the drawings, in pixels at their natural size.
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 320, 64, 20, 12, 36
+
+BINS = 60
+
+NOTHING = "<p>Nothing was received.</p>"
 
 COLOURS = {"websocket": "#0b6", "sse": "#36c", "longpoll": "#c60", "poll": "#a3a"}
 
@@ -32,7 +43,23 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A finished test. Latencies are medians over the broadcasts, of each one's figures."""
+    """A finished test.
+
+    Attributes:
+        clients, connected: asked for; those that were there at some time.
+        broadcasts, messages: that were triggered, or seen to begin; what came to a client and had not come before.
+        latency_ms, by_transport: medians over the broadcasts, of each one's figures; each: the figures themselves.
+        lost: messages that clients that were there when it began did not get; pollers owe none.
+        doubled, disordered: messages that came again, and after a later one.
+        failed, dropped: clients that were refused or never answered, and that were there and then let go.
+        not_understood: answers that were no HTTP, event stream or WebSocket as it is known here.
+        pings: heartbeats of the server.
+        bytes_per_message: of the text; of all that came, for each message, where nothing was triggered.
+        server: cpu_us_per_message, cpu_us_per_connect, rss_bytes_per_client; empty: not measured.
+        trouble: the first refusal, in words; empty: there was none.
+        curves: milliseconds at each of CURVE's percentiles, all broadcasts together.
+        edges, histograms: milliseconds, rising from 0; how many messages came between each two.
+    """
 
     clients: int
     connected: int
@@ -41,6 +68,7 @@ class Result:
     messages: int
     latency_ms: Latency | None
     by_transport: dict[str, Latency]
+    each: list[Latency]
     lost: int
     doubled: int
     disordered: int
@@ -54,6 +82,8 @@ class Result:
     trouble: str
     machine: dict[str, str]
     curves: dict[str, list[float]]
+    edges: list[float]
+    histograms: dict[str, list[int]]
 
     @property
     def clean(self) -> bool:
@@ -110,60 +140,107 @@ class Result:
             "color-scheme:light dark}th{text-align:left;padding-right:2rem;font-weight:600}"
             "td{font-variant-numeric:tabular-nums}svg{width:100%;height:auto;margin:1.5rem 0}"
             "svg text{font-size:11px;fill:currentColor}.grid{stroke:currentColor;opacity:.2}</style>\n"
-            f"<h1>Load test</h1><p>{html.escape(machine)}</p>\n{self._plot()}\n<table>{table}</table></html>\n"
+            f"<h1>Load test</h1><p>{html.escape(machine)}</p>\n<table>{table}</table>\n"
+            f"<h2>Latency by percentile</h2>{self._curves()}\n<h2>Messages by latency</h2>{self._bars()}</html>\n"
         )
 
-    def _plot(self) -> str:
+    def _curves(self) -> str:
         """Draw latency against percentile, a line a transport; the axis stretches towards the last."""
         if not self.curves:
-            return "<p>Nothing was received.</p>"
-        width, height, left, bottom, top = 720, 320, 56, 36, 12
+            return NOTHING
         highest = max(curve[-1] for curve in self.curves.values()) or 1.0
-        step = (width - left - 12) / (len(CURVE) - 1)
-        scale = (height - bottom - top) / highest
-        parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Latency by percentile">']
-        for i in range(5):
-            y = height - bottom - i * highest / 4 * scale
-            parts.append(f'<line class="grid" x1="{left}" x2="{width - 12}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{i * highest / 4:.1f} ms</text>')
-        for i, percent in enumerate(CURVE):
-            label = NAMED.get(percent) or f"{percent:g} %"
-            parts.append(f'<text x="{left + i * step:.1f}" y="{height - 14}" text-anchor="middle">{label}</text>')
+        step = (WIDTH - LEFT - RIGHT) / (len(CURVE) - 1)
+        scale = (HEIGHT - TOP - BOTTOM) / highest
+        parts = [
+            f'<text x="{LEFT + i * step:.1f}" y="{HEIGHT - 14}" text-anchor="middle">'
+            f"{NAMED.get(percent) or f'{percent:g} %'}</text>"
+            for i, percent in enumerate(CURVE)
+        ]
         for row, (name, curve) in enumerate(self.curves.items()):
             points = " ".join(
-                f"{left + i * step:.1f},{height - bottom - value * scale:.1f}" for i, value in enumerate(curve)
+                f"{LEFT + i * step:.1f},{HEIGHT - BOTTOM - value * scale:.1f}" for i, value in enumerate(curve)
             )
-            colour = COLOURS.get(name, "currentColor")
-            parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{points}"/>')
-            parts.append(f'<text x="{left + 8}" y="{top + 14 + row * 15}" style="fill:{colour}">{name}</text>')
-        return "".join(parts) + "</svg>"
+            parts.append(f'<polyline fill="none" stroke="{COLOURS[name]}" stroke-width="2" points="{points}"/>')
+            parts.append(_legend(row, name))
+        return _frame("Latency by percentile", highest, " ms", parts)
+
+    def _bars(self) -> str:
+        """Draw how many messages took how long, the transports on top of each other."""
+        if not self.histograms:
+            return NOTHING
+        sums = [sum(counts) for counts in zip(*self.histograms.values(), strict=True)]
+        highest = max(sums)
+        step = (WIDTH - LEFT - RIGHT) / BINS
+        scale = (HEIGHT - TOP - BOTTOM) / highest
+        parts = [
+            f'<text x="{LEFT + i * step:.1f}" y="{HEIGHT - 14}" text-anchor="middle">{self.edges[i]:.1f} ms</text>'
+            for i in range(0, BINS + 1, BINS // 6)
+        ]
+        floor = [float(HEIGHT - BOTTOM)] * BINS
+        for row, (name, counts) in enumerate(self.histograms.items()):
+            for i, count in enumerate(counts):
+                floor[i] -= count * scale
+                if count:
+                    parts.append(
+                        f'<rect x="{LEFT + i * step:.1f}" y="{floor[i]:.1f}" width="{step - 1:.1f}" '
+                        f'height="{count * scale:.1f}" fill="{COLOURS[name]}"/>'
+                    )
+            parts.append(_legend(row, name))
+        return _frame("Messages by latency", highest, "", parts)
+
+
+def _legend(row: int, name: str) -> str:
+    place = f'x="{WIDTH - RIGHT}" y="{TOP + 14 + row * 15}" text-anchor="end"'
+    return f'<text {place} style="fill:{COLOURS[name]}">{name}</text>'
+
+
+def _frame(title: str, highest: float, unit: str, parts: Sequence[str]) -> str:
+    """Put a drawing over a grid with its upright axis."""
+    grid = []
+    for i in range(5):
+        y = HEIGHT - BOTTOM - i * (HEIGHT - TOP - BOTTOM) / 4
+        value = f"{i * highest / 4:,.1f}" if unit else f"{i * highest / 4:,.0f}"
+        grid.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        grid.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value}{unit}</text>')
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">{"".join(grid)}{"".join(parts)}</svg>'
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Return a percentile by nearest rank."""
-    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+    """Return a percentile by nearest rank: the smallest value that so many per cent do not exceed."""
+    rank = math.ceil(round(len(ordered) * percent / 100, 6))
+    return ordered[max(0, rank - 1)]
 
 
-def _latency(broadcasts: list[list[float]]) -> Latency | None:
-    """Return the medians, over the broadcasts, of each one's figures. Each is sorted, in milliseconds."""
+def histogram(ordered: Sequence[float], edges: Sequence[float]) -> list[int]:
+    """Count the values between each two edges; what is at the last edge belongs to the last bin.
+
+    Args:
+        ordered, edges: rising; no value lies outside the edges.
+    Returns: one less than there are edges.
+    """
+    cuts = [bisect_left(ordered, edge) for edge in edges[:-1]] + [len(ordered)]
+    return [high - low for low, high in pairwise(cuts)]
+
+
+def _latency(ordered: Sequence[float]) -> Latency:
+    return Latency(ordered[0], percentile(ordered, 50), percentile(ordered, 99), ordered[-1])
+
+
+def _typical(broadcasts: Sequence[Latency]) -> Latency | None:
+    """Return the medians, over the broadcasts, of each one's figures."""
     if not broadcasts:
         return None
-    return Latency(
-        first=median(times[0] for times in broadcasts),
-        median=median(percentile(times, 50) for times in broadcasts),
-        p99=median(percentile(times, 99) for times in broadcasts),
-        last=median(times[-1] for times in broadcasts),
-    )
+    return Latency(*(median(figures) for figures in zip(*map(astuple, broadcasts), strict=True)))
 
 
 def summarise(
     options: Options,
     *,
     totals: Mapping[str, int],
-    there: int,
+    there: Sequence[int],
     seconds: float,
-    sent_at: Mapping[int, float],
-    arrivals: Mapping[str, Mapping[int, list[float]]],
+    sent_us: Mapping[int, float],
+    arrivals: Mapping[str, Mapping[int, Sequence[int]]],
     tester_cpu: float,
     server: dict[str, float],
     trouble: str,
@@ -171,41 +248,46 @@ def summarise(
     """Make a result of what was counted.
 
     Args:
-        there: clients that were there when the first broadcast was triggered.
-        sent_at, arrivals: seconds of one clock; by number, by transport and number.
+        totals: the counters, over all processes.
+        there: clients that were there before the first broadcast, of each of TRANSPORTS.
+        seconds: that connecting took.
+        sent_us, arrivals: microseconds of one clock; by number, and by transport and number.
+        tester_cpu: microseconds a message.
     """
-    latencies = {
-        name: [
-            sorted((at - sent_at[number]) * 1e3 for at in times)
-            for number, times in numbers.items()
-            if number in sent_at
-        ]
-        for name, numbers in arrivals.items()
-    }
-    everybody: dict[int, list[float]] = {}
-    for numbers in arrivals.values():
-        for number, times in numbers.items():
-            if number in sent_at:
-                everybody.setdefault(number, []).extend((at - sent_at[number]) * 1e3 for at in times)
-    reached = sum(len(times) for times in everybody.values())
-    # A poller is given what is newest when it asks: it owes no message.
-    owing = there - round(there * options.counts()[3] / max(1, options.clients))
-    polled = sum(len(times) for times in arrivals.get("poll", {}).values())
-    missing = max(0, owing * len(sent_at) - (reached - polled)) if options.control else 0
+
+    def latencies(times: Iterable[int], number: int) -> list[float]:
+        return sorted((at - sent_us[number]) / 1e3 for at in times)
+
+    everybody = (
+        latencies(chain.from_iterable(one.get(number, ()) for one in arrivals.values()), number) for number in sent_us
+    )
+    each = [_latency(times) for times in everybody if times]
+    by_transport: dict[str, Latency] = {}
+    pooled: dict[str, list[float]] = {}
+    lost = 0
+    for kind, name in enumerate(TRANSPORTS):
+        numbers = arrivals.get(name, {})
+        if kind != POLL:  # a poller is given what is newest when it asks: it owes no message
+            lost += sum(max(0, there[kind] - len(numbers.get(number, ()))) for number in sent_us)
+        broadcasts = [latencies(numbers[number], number) for number in sent_us if number in numbers]
+        if typical := _typical([_latency(times) for times in broadcasts]):
+            by_transport[name] = typical
+            pooled[name] = sorted(chain.from_iterable(broadcasts))
+    highest = max((times[-1] for times in pooled.values()), default=0.0)
+    edges = [highest * i / BINS for i in range(BINS + 1)]
     return Result(
         clients=options.clients,
         connected=totals["ever_ready"],
         connects_per_second=totals["ever_ready"] / seconds,
-        broadcasts=len(sent_at),
+        broadcasts=len(sent_us),
         messages=totals["received"],
-        latency_ms=_latency([sorted(times) for times in everybody.values() if times]),
-        by_transport={
-            name: latency for name, times in latencies.items() if (latency := _latency([one for one in times if one]))
-        },
-        lost=missing if options.control else totals["lost"],
+        latency_ms=_typical(each),
+        by_transport=by_transport,
+        each=each,
+        lost=lost,
         doubled=totals["doubled"],
         disordered=totals["disordered"],
-        failed=totals["failed"],
+        failed=options.clients - totals["ever_ready"],  # whoever was never answered too
         dropped=totals["dropped"],
         not_understood=totals["broken"],
         pings=totals["pings"],
@@ -219,9 +301,7 @@ def summarise(
             "kernel": platform.release(),
             "cores": str(os.cpu_count()),
         },
-        curves={
-            name: [percentile(flat, percent) for percent in CURVE]
-            for name, times in latencies.items()
-            if (flat := sorted(one for broadcast in times for one in broadcast))
-        },
+        curves={name: [percentile(times, percent) for percent in CURVE] for name, times in pooled.items()},
+        edges=edges,
+        histograms={name: histogram(times, edges) for name, times in pooled.items()},
     )

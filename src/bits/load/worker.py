@@ -21,7 +21,6 @@ COUNTS = (
     "dropped",
     "received",
     "bytes_received",
-    "lost",
     "doubled",
     "disordered",
     "pings",
@@ -34,6 +33,7 @@ class Progress:
     """How far one process is."""
 
     counts: dict[str, int]
+    there: tuple[int, ...]  # clients that are there now, of each transport
     begun: float
     complete: float  # 0: some clients are neither there nor refused yet
     trouble: str
@@ -45,7 +45,7 @@ class Outcome:
 
     progress: Progress
     arrivals: dict[str, bytes]  # by transport: (number, microseconds since the epoch), native uint32
-    processor: float  # seconds used since the last client was there
+    processor: float  # seconds used while messages came
 
 
 def work(pipe: Connection, options: Options, counts: tuple[int, ...], epoch: float) -> None:
@@ -69,20 +69,22 @@ def work(pipe: Connection, options: Options, counts: tuple[int, ...], epoch: flo
     )
 
     def progress() -> Progress:
-        return Progress({name: getattr(swarm, name) for name in COUNTS}, swarm.begun, swarm.complete, swarm.trouble)
+        there = tuple(swarm.ready_of(kind) for kind in range(len(TRANSPORTS)))
+        counts = {name: getattr(swarm, name) for name in COUNTS}
+        return Progress(counts, there, swarm.begun, swarm.complete, swarm.trouble)
 
     last: Progress | None = None
-    idle_from: float | None = None
+    used = 0.0
     try:
         while not pipe.poll():
+            received, before = swarm.received, _processor()
             swarm.run(time.monotonic() + SLICE)
+            if swarm.received > received and swarm.complete:
+                used += _processor() - before
             now = progress()
-            if idle_from is None and now.complete:
-                idle_from = _processor()
             if now != last:
                 pipe.send(now)
                 last = now
-        used = _processor() - (idle_from if idle_from is not None else _processor())
         arrivals = {name: swarm.arrivals(kind) for kind, name in enumerate(TRANSPORTS)}
         pipe.send(Outcome(progress(), arrivals, used))
     except (BrokenPipeError, EOFError, KeyboardInterrupt):
