@@ -774,8 +774,9 @@ def test_what_is_written_on_the_command_line() -> None:
 
 
 def test_as_many_sources_and_processes_as_it_takes() -> None:
-    assert len(Options(clients=28_000).addresses()) == 1
-    assert len(Options(clients=100_000).addresses()) == 4
+    assert len(Options(clients=12_000).addresses()) == 1
+    assert len(Options(clients=100_000).addresses()) == 9
+    assert len(Options(clients=28_000, sources=("127.0.0.1",)).addresses()) == 1
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     assert Options(clients=hard - 64).process_count() == 1
     assert Options(clients=hard - 63).process_count() == 2
