@@ -18,7 +18,7 @@ from bits._load import POLL, TRANSPORTS
 from bits.load.options import Options
 
 # Of the drawings, in pixels at their natural size.
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 320, 64, 20, 12, 36
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 320, 64, 32, 12, 36
 
 BINS = 60
 
