@@ -12,7 +12,7 @@ COMPILED := $(patsubst src/bits/%.pyx,bits.%,$(wildcard src/bits/_*.pyx))
 FRONT_END := $(CLIENT)/build_backend.py $(CLIENT)/build.mjs $(CLIENT)/package-lock.json $(filter-out %.test.ts,$(wildcard $(CLIENT)/*.ts)) $(wildcard $(CLIENT)/*.css $(CLIENT)/*.svg)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check bench-peers format clean
+.PHONY: help run build test check bench gates bench-peers format clean
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -32,6 +32,12 @@ check: $(VENV)/built-dev ## Format, lint, types, stubs, front end: what CI runs 
 	MYPYPATH=src $(BIN)/python -m mypy.stubtest --allowlist tests/stubtest_allowlist.txt --ignore-unused-allowlist $(COMPILED)
 	$(BIN)/python $(CLIENT)/build_backend.py npm run --silent check
 	$(BIN)/python $(CLIENT)/build_backend.py npm test --silent
+
+bench: $(VENV)/built-dev ## Time the parts, each beside its naive baseline (ARGS="-k proto")
+	$(BIN)/python -m pytest benchmarks -o python_files="bench_*.py" --benchmark-columns=min,median,ops,rounds --benchmark-sort=min $(ARGS)
+
+gates: $(VENV)/built-dev ## Record this machine's instruction counts, for the gates among the tests
+	$(BIN)/python -c "import json; from tests.test_gates import *; known = json.loads(RECORD.read_text()) if RECORD.exists() else {}; known[environment()] = {case: round(instructions(case), 1) for case in CASES}; RECORD.write_text(json.dumps(known, indent=2, sort_keys=True) + chr(10)); print(RECORD.read_text())"
 
 bench-peers: $(VENV)/built-dev ## Measure BITS, its peers and a C floor side by side (ARGS="--rounds 1 --clients 2000")
 	$(BIN)/python benchmarks/peers/run.py $(ARGS)

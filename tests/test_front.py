@@ -374,7 +374,7 @@ def test_a_reader_of_nothing_is_given_up(make_server: Callable[..., Server]) -> 
             except BlockingIOError:
                 pass
             good.settimeout(10)
-            return 1 == sum(server.metric(f'push_cut_off_total{{reason="{why}"}}') for why in ("stalled", "slow"))
+            return sum(server.metric(f'push_cut_off_total{{reason="{why}"}}') for why in ("stalled", "slow")) == 1
 
         wait_until(cut_off, "the deaf one is cut off")
         assert latency(server, good) < 5

@@ -381,3 +381,37 @@ def test_lines_of_different_types_differ() -> None:
 def test_lines_cannot_be_subclassed() -> None:
     with pytest.raises(TypeError):
         type("Ajar", (Status,), {})
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"temperature 0 21.5",
+                b"temperature 0 21.50",
+                b"temperature 10 1.5",
+                b"temperature 255 -20.123456789",
+                b"temperature 0 21.5\r",
+                b"temperature 0 -0",
+                b"enter 4",
+                b"enter 04",
+                b"leave 4",
+                b"enter 999999",
+                b"sound 3",
+                b"sound 30",
+                b"status 1",
+                b"message QQ==",
+                b"enter 9999999",
+                b"temperature 0 nan",
+            ]
+        ),
+        max_size=60,
+    )
+)
+def test_a_line_read_from_memory_is_the_line_that_was_judged(lines: list[bytes]) -> None:
+    """Short good lines are remembered; whatever came before, each gives what a fresh look gives."""
+    stream = b"".join(line + b"\n" for line in lines)
+    assert Decoder().feed(stream) == [one for line in lines for one in Decoder(max_line=40).feed(line + b"\n")]
+    numbered = b"".join(b"@%d 0 %b\n" % (n, line) for n, line in enumerate(lines, 1))
+    inner = [getattr(line, "line", None) for line in Decoder().feed(numbered)]
+    assert [repr(line) for line in inner] == [repr(line) for line in Decoder().feed(stream)]

@@ -161,7 +161,7 @@ def gets(peer: Peer, path: str, requests: int) -> tuple[float, float]:
                 one.sendall(b"GET /data HTTP/1.1\r\nHost: x\r\n\r\n")
                 head = one.recv(65536).decode(errors="replace")
             etag = [line.split(": ", 1)[1] for line in head.split("\r\n") if line.lower().startswith("etag:")][:1]
-        before = sum(map(processor, pids))
+        before = sum(processor(pid) for pid in pids)
         out = subprocess.run(
             [str(BUILD / "gets"), str(port), "64", str(requests), path, *etag],
             capture_output=True,
@@ -169,12 +169,11 @@ def gets(peer: Peer, path: str, requests: int) -> tuple[float, float]:
             check=True,
             preexec_fn=lambda: os.sched_setaffinity(0, TESTER_CORE),
         ).stdout
-        used: float = sum(map(processor, pids)) - before
-        return used / requests * 1e6, float(out)
+        return (sum(processor(pid) for pid in pids) - before) / requests * 1e6, float(out)
 
 
 def processor(pid: int) -> float:
-    total = 0.0
+    total: float = 0.0
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             total += int((task / "schedstat").read_text().split()[0]) / 1e9
@@ -268,7 +267,7 @@ def table(
             for key in keys:
                 value = value[key]
             values.append(value)
-        return statistics.median(values)
+        return float(statistics.median(values))
 
     lines = [
         "# Side by side",
