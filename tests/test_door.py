@@ -237,14 +237,14 @@ def test_a_door_that_is_not_fast_hands_everything_on_but_refuses_as_well() -> No
 def test_push_clients_go_to_the_hub(house: House) -> None:
     house.connect(head("GET /ws?since=4&timestamps=iso HTTP/1.1", *UPGRADE) + b"early")
     house.connect(head("GET /events HTTP/1.1", "Last-Event-ID: 7"))
-    house.connect(head("GET /data?since=9&wait=30 HTTP/1.1", "Connection: close"))
+    house.connect(head("GET /data?since=9&wait=30&stale=0 HTTP/1.1", "Connection: close"))
     house.connect(head("GET /data?since=9&wait=30 HTTP/1.1") + GET_STATUS)
     key = UPGRADE[3].partition(": ")[2].encode()
     assert [entry[1:] for entry in house.joined] == [
-        (2, 1, 4, -1.0, 0, key, b"early"),
-        (3, 0, 7, -1.0, 0, None, b""),
-        (1, 0, 9, 30.0, 1, None, b""),
-        (1, 0, 9, 30.0, 1, None, GET_STATUS),  # closing tells the client to send the one behind it again
+        (2, 1, 4, -1.0, None, 0, key, b"early"),
+        (3, 0, 7, -1.0, None, 0, None, b""),
+        (1, 0, 9, 30.0, False, 1, None, b""),
+        (1, 0, 9, 30.0, None, 1, None, GET_STATUS),  # closing tells the client to send the one behind it again
     ]
     assert len(house.door) == 0
 

@@ -140,7 +140,7 @@ def build(parts: Any, etags: dict[str, str]) -> bytes:
 compared = 0
 
 
-@settings(deadline=None, max_examples=250, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=400, suppress_health_check=list(HealthCheck))
 @given(st.lists(plain, min_size=1, max_size=12), st.lists(st.integers(1, 400), max_size=6))
 def test_the_door_answers_as_sanic_does(twins: tuple[Server, Server], requests: list[Any], cuts: list[int]) -> None:
     global compared
@@ -272,6 +272,12 @@ def test_long_polling(server: Server) -> None:
         frames = objects(Reply(stream))
         assert [frame["message"]["value"] for frame in frames] == ["Ciao"]
         assert poll(frames[-1]["seq"], "0.5") == []
+        # What the client believes may have turned between two polls.
+        seq = frames[-1]["seq"]
+        client.sendall(head(f"GET /data?since={seq}&wait=20&stale=1 HTTP/1.1"))
+        assert [frame["stale"] for frame in objects(Reply(stream))] == [False]
+        client.sendall(head(f"GET /data?since={seq}&wait=0.25&stale=0 HTTP/1.1"))
+        assert objects(Reply(stream)) == []
         # And the connection is an ordinary one again.
         client.sendall(head("GET /status HTTP/1.1") + head("GET /healthz HTTP/1.1"))
         assert [Reply(stream).body, Reply(stream).body] == [b"1", b"ok"]

@@ -96,13 +96,20 @@ def is_plain(method: str, target: str, values: dict[str, list[str]]) -> bool:
     given: dict[str, str] = {}
     for item in query.split("&") if mark else []:
         name, equals, value = item.strip(" \t").partition("=")
-        patterns = {"timestamps": "ms|iso", "since": "[0-9]{1,18}", "wait": r"[0-9]{1,9}(\.[0-9]{1,9})?"}
+        patterns = {
+            "timestamps": "ms|iso",
+            "since": "[0-9]{1,18}",
+            "wait": r"[0-9]{1,9}(\.[0-9]{1,9})?",
+            "stale": "[01]",
+        }
         if not equals or name in given or not re.fullmatch(patterns.get(name, "(?!)"), value):
             return False
         given[name] = value
     if "wait" in given and (path != "/data" or float(given["wait"]) > 300):
         return False
     if path == "/data" and ("wait" in given) != ("since" in given):
+        return False
+    if "stale" in given and "wait" not in given:
         return False
     if method == "HEAD":
         if path not in ("/status", "/data") or "wait" in given:
@@ -166,7 +173,8 @@ def test_plain_requests_are_ours(path: str) -> None:
         (head("GET /data HTTP/1.1", "connection:Keep-Alive ,CLOSE"), {"close": True}),
         (head("GET /data?timestamps=iso HTTP/1.1"), {"iso": True, "since": None, "wait": None}),
         (head("GET /data?since=17&wait=2.5 HTTP/1.1"), {"since": 17, "wait": 2.5}),
-        (head("GET /data?wait=300&since=0 HTTP/1.1"), {"since": 0, "wait": 300.0}),
+        (head("GET /data?wait=300&since=0 HTTP/1.1"), {"since": 0, "wait": 300.0, "stale": None}),
+        (head("GET /data?wait=1&since=0&stale=1 HTTP/1.1"), {"stale": True}),
         (head("GET /data HTTP/1.1", 'If-None-Match: \t W/"abc", "d" '), {"if_none_match": b'W/"abc", "d"'}),
         (head("GET /data HTTP/1.1", "Accept-Encoding: br, gzip;q=0.5"), {"gzip": True}),
         (head("GET /data HTTP/1.1", "Accept-Encoding: gzip;q=0.0, br"), {"gzip": False}),
@@ -355,6 +363,9 @@ requests = st.builds(
             "/data?timestamps=iso",
             "/data?since=1&wait=2",
             "/data?since=1",
+            "/data?since=1&wait=2&stale=1",
+            "/data?stale=1",
+            "/ws?stale=1",
             "/ws",
             "/ws?since=2",
             "/events",

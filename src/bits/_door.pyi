@@ -33,7 +33,7 @@ class Door:
         cls,
         listener: int,
         answer: Callable[[int, int], Answer],
-        join: Callable[[int, int, int, int | None, float, bool, bytes | None, bytes], None],
+        join: Callable[[int, int, int, int | None, float, bool | None, bool, bytes | None, bytes], None],
         hand_on: Callable[[int, bytes], None],
         *,
         most: int,

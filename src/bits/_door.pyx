@@ -126,7 +126,7 @@ cdef class Door:
     Args:
         listener: descriptor of the listening socket, non-blocking; stays the caller's.
         answer: (route, iso) -> Answer, asked once after each outdate() for what is wanted.
-        join: (fd, route, iso, since, wait, last, key, early): takes a push client's descriptor, for good.
+        join: (fd, route, iso, since, wait, stale, last, key, early): takes a push client's descriptor, for good.
         hand_on: (fd, received) takes any other connection's descriptor, for good, with what was received.
         most: connections at the door at once.
         head_seconds: for a request head to come, or an answer to be taken.
@@ -464,9 +464,10 @@ cdef class Door:
         cdef bytes early = PyBytes_FromStringAndSize(at, end - at)
         cdef bytes key = PyBytes_FromStringAndSize(head.key, 24) if head.key != NULL else None
         since = head.since if head.since >= 0 else None
+        stale = head.stale == 1 if head.stale >= 0 else None
         # A request sent behind one that waits would be lost in the hub: closing tells the client to send it again.
         last = head.close or (head.wait >= 0 and at < end)
-        self.join(self.give_away(connection), head.route, head.iso, since, head.wait, last, key, early)
+        self.join(self.give_away(connection), head.route, head.iso, since, head.wait, stale, last, key, early)
         return 0
 
     # --- answering

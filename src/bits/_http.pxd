@@ -29,6 +29,7 @@ cdef struct Head:
     bint gzip                       # Accept-Encoding allows it
     int64_t since                   # the client has everything up to there; -1: not given
     double wait                     # seconds, of a long poll; -1: not one
+    int stale                       # of a long poll: what the client believes; -1: it does not say
     const char *if_none_match       # into the given bytes, or NULL
     size_t if_none_match_length
     const char *key                 # Sec-WebSocket-Key, 24 bytes into the given ones, or NULL

@@ -161,6 +161,10 @@ cdef bint read_query(Slice query, Head *head) noexcept nogil:
         elif equals(parameter, b"wait", 4) and head.wait < 0 and head.route == ROUTE_DATA:
             if not read_seconds(value, &head.wait) or head.wait > 300:
                 return False
+        elif equals(parameter, b"stale", 5) and head.stale < 0 and head.route == ROUTE_DATA:
+            if not equals(value, b"0", 1) and not equals(value, b"1", 1):
+                return False
+            head.stale = value.at[0] == c"1"
         else:
             return False
     return True
@@ -190,7 +194,7 @@ cdef bint read_target(Slice target, Head *head) noexcept nogil:
         return False
     if not read_query(query, head):
         return False
-    return head.route != ROUTE_DATA or (head.wait >= 0) == (head.since >= 0)
+    return head.route != ROUTE_DATA or ((head.wait >= 0) == (head.since >= 0) and (head.wait >= 0 or head.stale < 0))
 
 
 # --- headers
@@ -441,6 +445,7 @@ cdef int read_head(const char *at, size_t length, size_t *seen, Head *head) noex
     memset(head, 0, sizeof(Head))
     head.since = -1
     head.wait = -1
+    head.stale = -1
     if length >= 2 and at[0] == c"\r" and at[1] == c"\n":
         at += 2  # one empty line is forgiven: RFC 9112 section 2.2
     elif length == 1 and at[0] == c"\r":
@@ -498,6 +503,7 @@ def read(bytes data not None, size_t seen=0):
             "gzip": bool(head.gzip),
             "since": head.since if head.since >= 0 else None,
             "wait": head.wait if head.wait >= 0 else None,
+            "stale": bool(head.stale) if head.stale >= 0 else None,
             "if_none_match": head.if_none_match[: head.if_none_match_length] if head.if_none_match != NULL else None,
             "key": head.key[:24] if head.key != NULL else None,
         }

@@ -8,6 +8,7 @@ POLL: int
 TRANSPORTS: tuple[str, ...]
 
 def address_number(address: str) -> int: ...
+
 @final
 class Swarm:
     """Push clients of one process."""

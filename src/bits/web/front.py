@@ -195,12 +195,15 @@ class Front:
         iso: int,
         since: int | None,
         wait: float,
+        stale: bool | None,
         last: bool,
         key: bytes | None,
         early: bytes,
     ) -> None:
         wait = min(wait, LONGEST_WAIT)
-        self._live.join(fd, TRANSPORTS[ROUTES[route]], iso, since, wait=wait, last=last, key=key, early=early)
+        self._live.join(
+            fd, TRANSPORTS[ROUTES[route]], iso, since, wait=wait, stale=stale, last=last, key=key, early=early
+        )
 
     def _hand_on(self, fd: int, received: bytes) -> None:
         if len(self._connections) + len(self._arriving) >= self._most:

@@ -201,6 +201,7 @@ class Live:
         since: int | None,
         *,
         wait: float = 0,
+        stale: bool | None = None,
         last: bool = False,
         key: bytes | None = None,
         early: bytes = b"",
@@ -215,6 +216,7 @@ class Live:
             form: index of the way to write timestamps.
             since: the seq the client has everything up to; None: it has nothing.
             wait: of a long poll, seconds.
+            stale: of a long poll: what the client believes, since that may turn between two polls; None: unknown.
             last: of a long poll: close behind the answer.
             key: of a WebSocket's handshake, already checked.
             early: what a WebSocket's client sent behind its handshake.
@@ -228,7 +230,7 @@ class Live:
             asyncio.get_running_loop().call_soon(self._wake)
         channel = self._by_index[form]
         if transport == LONG_POLL:
-            up_to_date = since == self.state.seq
+            up_to_date = since == self.state.seq and stale in (None, self.fresh.stale)
             self.hub.wait(fd, LONG_POLL + form, wait, last, None if up_to_date else channel.first(LONG_POLL, since))
             return
         head = EVENT_STREAM_HEAD if key is None else handshake(accept_key(key) or "")
@@ -320,6 +322,7 @@ async def wait_for_event(request: Request) -> HTTPResponse:
     """Answer GET /data?since=&wait= with what happened after `since`, as soon as there is anything."""
     since, form = _since(request), _form(request)
     wait = query.seconds(request, "wait", LONGEST_WAIT)
+    stale = {"": None, "0": False, "1": True}[query.choice(request, "stale", "", ("", "0", "1"))]
     fd, _ = _leave(request)
-    context.of(request).live.join(fd, LONG_POLL, form, since, wait=wait, last=True)
+    context.of(request).live.join(fd, LONG_POLL, form, since, wait=wait, stale=stale, last=True)
     return await _gone()
