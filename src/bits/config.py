@@ -273,7 +273,7 @@ class Config:
     # The log
     db_uri: str = _field("sqlite:///bits.db", database(), "Database.")
     db_recycle: float = _field(3600.0, seconds(1, 10**8), "Age at which a database connection is replaced.")
-    workers: int = _field(1, number(1, 1024), "Server processes.")
+    workers: int = _field(1, number(1, 1024), "Server processes; more than one needs PostgreSQL.")
     # Members
     cookie_secret: str | None = _field(
         None,
@@ -416,7 +416,8 @@ def _check(config: Config, sources: Mapping[str, str]) -> None:
                 f"workers = {config.workers} ({sources['workers']}): a SQLite log belongs to one process; "
                 "use workers = 1, or a PostgreSQL db_uri"
             )
-        raise BitsError(
-            f"workers = {config.workers} ({sources['workers']}): several processes on one log are not built yet; "
-            "use workers = 1"
-        )
+        if config.developer_mode:
+            raise BitsError(
+                f"workers = {config.workers} ({sources['workers']}): developer_mode watches one process; "
+                "use workers = 1"
+            )

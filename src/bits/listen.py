@@ -17,11 +17,12 @@ def endpoint(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def tcp(host: str, port: int, *, backlog: int, key: str) -> socket.socket:
+def tcp(host: str, port: int, *, backlog: int, key: str, shared: bool = False) -> socket.socket:
     """Listen on a TCP address.
 
     Args:
         port: 0: any free one.
+        shared: others of ours listen there too, and the kernel deals the connections out.
         key: the setting to name in an error.
     Raises:
         BitsError: the address is taken, not ours, or not an address.
@@ -37,6 +38,8 @@ def tcp(host: str, port: int, *, backlog: int, key: str) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listener.bind(address)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import reduce
+from typing import NamedTuple, TypeVar
 
 from bits.bus import Bus
 from bits.counters import Counters
@@ -20,6 +22,7 @@ log = logging.getLogger("bits.presence")
 BATCH = 1000
 RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
+T = TypeVar("T")
 Waiting = tuple[Sequence[Report], asyncio.Future[list[Stored]]]
 
 
@@ -28,6 +31,9 @@ class Presence:
 
     Reports that arrive while a commit is under way are committed together after it (group commit): durability
     costs one fsync a batch, and nobody is told of an event before its commit.
+
+    Where other nodes write to the same log, what they wrote is taken in first, in the same transaction, so that
+    every node judges by the same truth and tells everything in the log's order.
     """
 
     def __init__(self, store: Store, bus: Bus, counters: Counters) -> None:
@@ -37,6 +43,7 @@ class Presence:
         self._counters = counters
         self._queue: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
+        self._is_behind = False
         self._writer: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -66,12 +73,35 @@ class Presence:
         self._arrived.set()
         return done
 
+    def look(self) -> None:
+        """Read on in the log, soon: another node may have written."""
+        self._is_behind = True
+        self._arrived.set()
+
     async def _write(self) -> None:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            while self._queue:
-                await self._commit(self._take())
+            while self._queue or self._is_behind:
+                if self._is_behind:
+                    await self._catch_up()
+                if self._queue:
+                    await self._commit(self._take())
+
+    async def _catch_up(self) -> None:
+        """Take in what other nodes have written."""
+        self._is_behind = False
+        while True:
+            try:
+                theirs = await self._store.since(self.state.seq, limit=BATCH)
+            except Exception as error:
+                # Whoever noticed that there is something to read will notice again.
+                log.error("the log cannot be read: %s", error)
+                return
+            if not theirs:
+                return
+            self._tell(theirs)
+            self._counters["follow_events_total"] += len(theirs)
 
     def _take(self) -> list[Waiting]:
         """Take waiting submissions off the queue, up to a batch, but always at least one."""
@@ -83,55 +113,89 @@ class Presence:
         return batch
 
     async def _commit(self, batch: list[Waiting]) -> None:
-        state = self.state
-        wanted: list[Report] = []
-        shares: list[int] = []  # how many of each submission's reports are wanted
-        for reports, _ in batch:
-            before = len(wanted)
-            for report in reports:
-                if changes(state, report.event):
-                    wanted.append(report)
-                    # A stand-in seq: this state only serves to judge the reports behind it in the batch.
-                    state = apply(state, Stored(state.seq + 1, report.event, report.source, report.at))
-                elif report.source != BRIDGE:
-                    self._counters["reports_unchanged_total"] += 1
-            shares.append(len(wanted) - before)
+        judged = Judged([], [], 0)
+
+        def decide(theirs: Sequence[Stored]) -> list[Report]:
+            nonlocal judged
+            judged = judge(reduce(apply, theirs, self.state), batch)
+            return judged.wanted
+
+        theirs: list[Stored] = []
         try:
-            stored = await self._append(wanted)
+            if self._store.is_shared:
+                theirs, ours = await self._persist(lambda: self._store.append_after(self.state.seq, decide))
+            else:
+                wanted = decide([])
+                ours = await self._persist(lambda: self._store.append(wanted))
         except Exception as error:
             if len(batch) > 1:  # one of them is to blame: the others shall not suffer for it
                 for one in batch:
                     await self._commit([one])
                 return
-            log.exception("%d events could not be stored", len(wanted))
-            self._counters["reports_failed_total"] += len(wanted)
+            log.exception("%d events could not be stored", len(judged.wanted))
+            self._counters["reports_failed_total"] += len(judged.wanted)
             for _, done in batch:
                 if not done.done():
                     done.set_exception(error)
             return
-        for item in stored:
-            self.state = apply(self.state, item)
-        if stored:
-            self._counters["events_stored_total"] += len(stored)
+        self._counters["reports_unchanged_total"] += judged.unchanged
+        if ours:
+            self._counters["events_stored_total"] += len(ours)
             self._counters["commits_total"] += 1
-            self._bus.publish(stored)
+        if theirs or ours:
+            self._tell([*theirs, *ours])
         begin = 0
-        for (_, done), share in zip(batch, shares, strict=True):
+        for (_, done), share in zip(batch, judged.shares, strict=True):
             if not done.done():
-                done.set_result(stored[begin : begin + share])
+                done.set_result(ours[begin : begin + share])
             begin += share
 
-    async def _append(self, wanted: list[Report]) -> list[Stored]:
+    def _tell(self, stored: Sequence[Stored]) -> None:
+        self.state = reduce(apply, stored, self.state)
+        self._bus.publish(stored)
+
+    async def _persist(self, append: Callable[[], Awaitable[T]]) -> T:
         """Append, however long the database is busy or away; what waits behind holds its senders back."""
         attempt = 0
         while True:
             try:
-                return await self._store.append(wanted)
+                return await append()
             except Exception as error:
                 if not is_passing(error):
                     raise
                 wait = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
                 attempt += 1
                 self._counters["store_retries_total"] += 1
-                log.error("the log cannot be written (%s); %d events wait %.1f s", error, len(wanted), wait)
+                log.error("the log cannot be written (%s); its events wait %.1f s", error, wait)
                 await asyncio.sleep(wait)
+
+
+class Judged(NamedTuple):
+    """What of a batch is to be stored.
+
+    Args:
+        shares: how many of each submission's reports are wanted.
+        unchanged: reports that tell nothing new, those of bridges not counted.
+    """
+
+    wanted: list[Report]
+    shares: list[int]
+    unchanged: int
+
+
+def judge(state: State, batch: Sequence[Waiting]) -> Judged:
+    """Sort out the reports that change something, each in the light of those before it."""
+    wanted: list[Report] = []
+    shares: list[int] = []
+    unchanged = 0
+    for reports, _ in batch:
+        before = len(wanted)
+        for report in reports:
+            if changes(state, report.event):
+                wanted.append(report)
+                # A stand-in seq: this state only serves to judge the reports behind it in the batch.
+                state = apply(state, Stored(state.seq + 1, report.event, report.source, report.at))
+            elif report.source != BRIDGE:
+                unchanged += 1
+        shares.append(len(wanted) - before)
+    return Judged(wanted, shares, unchanged)

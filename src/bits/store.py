@@ -35,6 +35,11 @@ from bits.state import HISTORY, State
 # Any fixed number will do, as long as nothing else in the database locks on it.
 LOCK = 0x62697473
 
+# Where nodes tell one another of new events, on PostgreSQL.
+CHANNEL = "bits"
+
+Decide = Callable[[list[Stored]], Sequence[Report]]
+
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 
 
@@ -89,6 +94,8 @@ def make_engine(uri: str, *, recycle: float = 3600, echo: bool = False) -> Async
         pool_recycle=round(recycle),
         pool_pre_ping=name == "postgresql",
         echo=echo,
+        # Many nodes share one PostgreSQL: each keeps one connection, and a few more for a moment.
+        **({"pool_size": 1, "max_overflow": 4} if name == "postgresql" else {}),
     )
     if name == "sqlite":
         _prepare_sqlite(engine.sync_engine)
@@ -154,6 +161,7 @@ class Store:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        self.is_shared = engine.dialect.name == "postgresql"  # other nodes may write to this log too
         # SQLite has no asynchronous driver, only threads behind one: a transaction of five steps would change
         # threads a dozen times. Appending is the hot path, so there it is one visit to a thread of its own.
         self._direct: Engine | None = None
@@ -177,6 +185,18 @@ class Store:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._append_direct, reports)
         async with writing(self.engine) as connection:
             return await connection.run_sync(_append, reports)
+
+    async def append_after(self, seq: int, decide: Decide) -> tuple[list[Stored], list[Stored]]:
+        """Commit what is wanted in the light of everything that others have committed after seq.
+
+        Args:
+            decide: given the others' events, says which to append; called under the lock that all writers take, so
+                that nothing can come in between.
+        Returns:
+            (theirs, ours), both in order; all of theirs stand before ours.
+        """
+        async with writing(self.engine) as connection:
+            return await connection.run_sync(_append_after, seq, decide)
 
     def _append_direct(self, reports: Sequence[Report]) -> list[Stored]:
         assert self._direct is not None
@@ -229,6 +249,17 @@ class Store:
             people=MappingProxyType(people),
             heard=heard,
         )
+
+
+def _append_after(connection: Connection, seq: int, decide: Decide) -> tuple[list[Stored], list[Stored]]:
+    table = schema.event
+    theirs = [from_row(row) for row in connection.execute(select(table).where(table.c.seq > seq).order_by(table.c.seq))]
+    reports = decide(theirs)
+    ours = _append(connection, reports) if reports else []
+    if ours and connection.dialect.name == "postgresql":
+        # Heard by every node once this is committed, and not before.
+        connection.execute(text("SELECT pg_notify(:channel, :seq)"), {"channel": CHANNEL, "seq": str(ours[-1].seq)})
+    return theirs, ours
 
 
 def _append(connection: Connection, reports: Sequence[Report]) -> list[Stored]:

@@ -19,6 +19,7 @@ from bits import limits, listen
 from bits.bus import Bus
 from bits.config import Config
 from bits.counters import Counters
+from bits.follow import Follower
 from bits.ingest import Ingest
 from bits.liveness import Liveness
 from bits.migrate import upgrade
@@ -31,6 +32,7 @@ from bits.web.front import Front
 from bits.web.live import Live
 from bits.web.pages import HomePage, language_of
 from bits.web.render import Assets, Renderer
+from bits.workers import supervise
 
 log = logging.getLogger("bits")
 
@@ -93,6 +95,8 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
         ctx = make_context(config)
         app.ctx.bits = ctx
         await ctx.presence.start()
+        if ctx.follower:
+            ctx.follower.start()
         ctx.liveness.start()
         ctx.live.start(ctx.presence.state, ctx.liveness.now)
         ctx.front.start(app, web)
@@ -114,6 +118,8 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
         await ctx.front.stop(GRACE)
         await ctx.ingest.stop()
         ctx.liveness.stop()
+        if ctx.follower:
+            await ctx.follower.stop()
         await ctx.presence.stop()
         ctx.live.stop()
 
@@ -161,6 +167,7 @@ def make_context(config: Config) -> Context:
     bus.subscribe(pushes.on_events)
     bus.subscribe(liveness.on_events)
     bus.subscribe(ingest.on_events)
+    follower = Follower(config.db_uri, presence, counters) if store.is_shared else None
     assets = Assets()
     return Context(
         config=config,
@@ -168,6 +175,7 @@ def make_context(config: Config) -> Context:
         engine=engine,
         store=store,
         presence=presence,
+        follower=follower,
         liveness=liveness,
         live=pushes,
         front=front,
@@ -221,8 +229,12 @@ async def prepare(config: Config) -> str:
         await engine.dispose()
 
 
-def bind(config: Config) -> tuple[socket, socket]:
-    """Open the listening sockets: for browsers, for bridges."""
+def bind(config: Config, *, shared: bool = False) -> tuple[socket, socket]:
+    """Open the listening sockets: for browsers, for bridges.
+
+    Args:
+        shared: they are a worker's own, beside others on the same ports.
+    """
     if config.web_usocket:
         web = listen.unix(
             config.web_usocket,
@@ -233,7 +245,7 @@ def bind(config: Config) -> tuple[socket, socket]:
             key="web_usocket",
         )
     else:
-        web = listen.tcp(config.web_host, config.web_port, backlog=BACKLOG, key="web_port")
+        web = listen.tcp(config.web_host, config.web_port, backlog=BACKLOG, key="web_port", shared=shared)
     if config.control_usocket:
         control = listen.unix(
             config.control_usocket,
@@ -244,7 +256,7 @@ def bind(config: Config) -> tuple[socket, socket]:
             key="control_usocket",
         )
     else:
-        control = listen.tcp(config.control_host, config.control_port, backlog=128, key="control_port")
+        control = listen.tcp(config.control_host, config.control_port, backlog=128, key="control_port", shared=shared)
     return web, control
 
 
@@ -265,11 +277,19 @@ def serve(config: Config) -> None:
         BitsError: an address is taken, the database cannot be used, or the front end is not built.
     """
     set_up_logging(config)
-    limits.reserve(config.push_clients + config.web_connections + limits.RESERVE)
     log.info(asyncio.run(prepare(config)))
+    if config.workers > 1:
+        supervise(config, bind, run, announce)
+        return
     web, control = bind(config)
     addresses = listen.address(web), listen.address(control)
-    app = create_app(config, web, control, ready=lambda: announce(*addresses))
+    run(config, web, control, lambda: announce(*addresses))
+
+
+def run(config: Config, web: socket, control: socket, ready: Callable[[], None]) -> None:
+    """Be a server process, until told to stop."""
+    limits.reserve(config.push_clients + config.web_connections + limits.RESERVE)
+    app = create_app(config, web, control, ready)
     # Connections come in by the front door. Sanic insists on a socket to listen on: it gets one nobody knows.
     with sockets.socket(sockets.AF_UNIX) as nowhere:
         nowhere.bind("")

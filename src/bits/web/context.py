@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from bits.config import Config
     from bits.counters import Counters
+    from bits.follow import Follower
     from bits.ingest import Ingest
     from bits.liveness import Liveness
     from bits.presence import Presence
@@ -32,6 +33,7 @@ class Context:
     engine: AsyncEngine
     store: Store
     presence: Presence
+    follower: Follower | None  # only where other nodes may write to the log
     liveness: Liveness
     live: Live
     front: Front
