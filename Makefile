@@ -12,7 +12,7 @@ COMPILED := $(patsubst src/bits/%.pyx,bits.%,$(wildcard src/bits/_*.pyx))
 FRONT_END := $(CLIENT)/build_backend.py $(CLIENT)/build.mjs $(CLIENT)/package-lock.json $(filter-out %.test.ts,$(wildcard $(CLIENT)/*.ts)) $(wildcard $(CLIENT)/*.css $(CLIENT)/*.svg)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check bench gates bench-peers format clean
+.PHONY: help run build test check bench gates bench-peers bench-million format clean
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -41,6 +41,9 @@ gates: $(VENV)/built-dev ## Record this machine's instruction counts, for the ga
 
 bench-peers: $(VENV)/built-dev ## Measure BITS, its peers and a C floor side by side (ARGS="--rounds 1 --clients 2000")
 	$(BIN)/python benchmarks/peers/run.py $(ARGS)
+
+bench-million: $(VENV)/built-dev ## Hold a million live connections on this machine (some minutes; ARGS="--clients 100000")
+	$(BIN)/python -m benchmarks.million $(ARGS)
 
 format: $(VENV)/built-dev ## Put the code into its form
 	$(BIN)/ruff format .
