@@ -24,7 +24,7 @@ def test_a_storm_of_clients_starves_nobody(make_server: Callable[..., Server]) -
         storm = subprocess.Popen(
             [
                 sys.executable, "-m", "bits", "load", "--clients", "5000", "--in-flight", "5000", "--url", server.url,
-                "--watch", "1", "--json",
+                "--watch", "1", "--timeout", "2", "--json",
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
