@@ -134,6 +134,27 @@ def watch(settings: Settings, url: str | None, as_json: bool) -> None:
     asyncio.run(watch(stream.rstrip("/").removesuffix("/ws") + "/ws", as_json=as_json))
 
 
+@bits.command()
+@configured(*FIELDS)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def doctor(settings: Settings, as_json: bool) -> None:
+    """Check whether this machine is up to what the settings ask of it.
+
+    Exit code 1 when something would not work; warnings leave it 0. What to do: docs/big-box.md.
+    """
+    from dataclasses import asdict
+
+    from bits.doctor import ask_database, examine
+
+    findings = [*examine(settings.config), ask_database(settings.config)]
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{finding.verdict:8} {finding.name}: {finding.sentence}")
+    sys.exit(1 if any(finding.verdict == "problem" for finding in findings) else 0)
+
+
 @bits.command("load")
 @click.option("--clients", type=click.IntRange(1, 10_000_000), default=1000, show_default=True)
 @click.option("--mix", default="ws", show_default=True, help="Shares of ws, sse, longpoll, poll: ws=70,sse=30.")

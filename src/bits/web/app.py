@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 from sanic import HTTPResponse, Request, Sanic, SanicException
 
-from bits import limits, listen
+from bits import doctor, limits, listen
 from bits.bus import Bus
 from bits.config import Config
 from bits.counters import Counters
@@ -278,6 +278,8 @@ def serve(config: Config) -> None:
     """
     set_up_logging(config)
     log.info(asyncio.run(prepare(config)))
+    for warning in doctor.warnings(config):
+        log.warning("%s", warning)
     if config.workers > 1:
         supervise(config, bind, run, announce)
         return

@@ -1,0 +1,222 @@
+"""Whether this machine is up to what the settings ask of it, in one sentence a check."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bits import limits
+from bits.config import Config
+
+Verdict = Literal["ok", "warning", "problem"]
+
+# What the kernel needs of its own for one idle connection, measured: sockets, epoll, file.
+KERNEL_BYTES = 5_000
+
+# What a process needs before it has a client, and for each.
+PROCESS_BYTES = 80_000_000
+CLIENT_BYTES = 128
+
+# Clients that come back together after a restart wait in queues of this length.
+STORM = 4_096
+
+COMPILED = ("_proto", "_ws", "_shard", "_hub", "_http", "_door")
+
+Read = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found.
+
+    Args:
+        name: of the limit or part, as operators know it.
+        sentence: what is, and where that is not enough, what is needed and how to get it.
+    """
+
+    name: str
+    verdict: Verdict
+    sentence: str
+
+
+def read_file(path: str) -> str:
+    """Return a file's text.
+
+    Raises:
+        OSError: it is not there.
+    """
+    return Path(path).read_text()
+
+
+def examine(config: Config, read: Read = read_file, descriptors: tuple[int, int] | None = None) -> list[Finding]:
+    """Check the machine and the installation.
+
+    Args:
+        read: gives the text of a file below /proc.
+        descriptors: soft and hard limit of open files; None: this process's own.
+    """
+    _, hard = descriptors or resource.getrlimit(resource.RLIMIT_NOFILE)
+    return [
+        _descriptors(config, hard),
+        *_kernel_limits(config, read),
+        _memory(config, read),
+        _connection_tracking(config, read),
+        _secret(config),
+        _zone(config),
+        *_installation(),
+    ]
+
+
+def warnings(config: Config) -> list[str]:
+    """Return what `serve` should say at start: what would fail under the configured load."""
+    wanted = {"open files", "fs.nr_open", "fs.file-max", "memory", "nf_conntrack_max"}
+    return [
+        f"{finding.name}: {finding.sentence}"
+        for finding in examine(config)
+        if finding.verdict != "ok" and finding.name in wanted
+    ]
+
+
+def needed(config: Config) -> int:
+    """Return how many descriptors each process may come to need."""
+    return config.push_clients + config.web_connections + config.control_connections + limits.RESERVE
+
+
+def _descriptors(config: Config, hard: int) -> Finding:
+    wanted = needed(config)
+    name = "open files"
+    if hard >= wanted:
+        return Finding(name, "ok", f"{hard:,} a process, {wanted:,} may be needed")
+    # Clients cannot all come: those beyond the limit are turned away.
+    verdict: Verdict = "problem" if hard < config.push_clients + limits.RESERVE else "warning"
+    return Finding(
+        name,
+        verdict,
+        f"the limit is {hard:,} a process, and push_clients and web_connections may need {wanted:,}: set LimitNOFILE="
+        f"{wanted} in the unit, or ulimit -Hn {wanted}, or lower the settings",
+    )
+
+
+def _number(read: Read, name: str) -> int | None:
+    try:
+        return int(read("/proc/sys/" + name.replace(".", "/")).split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _kernel_limits(config: Config, read: Read) -> list[Finding]:
+    total = needed(config) * config.workers
+    wanted = {
+        "fs.nr_open": (needed(config), "the most that a limit of open files may be raised to"),
+        "fs.file-max": (total, "open files of the whole machine"),
+        "net.core.somaxconn": (STORM, "clients that wait to be accepted when all come at once"),
+        "net.ipv4.tcp_max_syn_backlog": (STORM // 4, "clients that are just connecting when all come at once"),
+    }
+    findings = []
+    for name, (least, what) in wanted.items():
+        value = _number(read, name)
+        if value is None:
+            findings.append(Finding(name, "warning", f"cannot be read; it should be {least:,} at least: {what}"))
+        elif value < least:
+            findings.append(
+                Finding(
+                    name, "warning", f"is {value:,}, should be {least:,} at least ({what}): sysctl -w {name}={least}"
+                )
+            )
+        else:
+            findings.append(Finding(name, "ok", f"{value:,} ({what})"))
+    return findings
+
+
+def _memory(config: Config, read: Read) -> Finding:
+    clients = config.push_clients * config.workers
+    wanted = config.workers * PROCESS_BYTES + clients * (KERNEL_BYTES + CLIENT_BYTES)
+    try:
+        lines = dict(line.split(":", 1) for line in read("/proc/meminfo").splitlines() if ":" in line)
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return Finding("memory", "warning", f"cannot be read; {clients:,} live clients need {wanted / 1e6:,.0f} MB")
+    sentence = f"{free / 1e6:,.0f} MB are free, {clients:,} live clients need {wanted / 1e6:,.0f} MB"
+    if free >= wanted:
+        return Finding("memory", "ok", sentence)
+    return Finding("memory", "warning", f"{sentence}: lower push_clients, or add memory")
+
+
+def _connection_tracking(config: Config, read: Read) -> Finding:
+    name = "nf_conntrack_max"
+    most = _number(read, "net.netfilter.nf_conntrack_max")
+    wanted = 2 * (config.push_clients + config.web_connections) * config.workers
+    if most is None:
+        return Finding(name, "ok", "the firewall tracks no connections")
+    if most >= wanted:
+        return Finding(name, "ok", f"{most:,}")
+    return Finding(
+        name,
+        "warning",
+        f"the firewall tracks {most:,} connections at most, and drops what is beyond; {wanted:,} may be needed: "
+        f"sysctl -w net.netfilter.nf_conntrack_max={wanted}",
+    )
+
+
+def _secret(config: Config) -> Finding:
+    if config.cookie_secret:
+        return Finding("cookie_secret", "ok", "is set")
+    return Finding(
+        "cookie_secret", "warning", "is not set: members are signed out at each restart; set it to openssl rand -hex 32"
+    )
+
+
+def _zone(config: Config) -> Finding:
+    if config.time_zone.key != "UTC":
+        return Finding("time_zone", "ok", config.time_zone.key)
+    return Finding("time_zone", "warning", "is UTC, as nobody set it: times on the pages are those of no space")
+
+
+def _installation() -> list[Finding]:
+    findings = []
+    missing = []
+    for name in COMPILED:
+        try:
+            importlib.import_module(f"bits.{name}")
+        except ImportError:
+            missing.append(name)
+    findings.append(
+        Finding("compiled modules", "problem", f"{', '.join(missing)} cannot be loaded: run make build")
+        if missing
+        else Finding("compiled modules", "ok", "all there")
+    )
+    built = Path(__file__).parent / "web" / "static" / "manifest.json"
+    findings.append(
+        Finding("front end", "ok", "built")
+        if built.exists()
+        else Finding("front end", "problem", "is not built: run make build")
+    )
+    return findings
+
+
+def ask_database(config: Config, seconds: float = 5.0) -> Finding:
+    """Try to reach the database."""
+    import asyncpg
+    from sqlalchemy import create_engine, text
+
+    async def ask() -> None:
+        connection = await asyncpg.connect(config.db_uri, timeout=seconds)
+        await connection.close()
+
+    try:
+        if config.db_uri.startswith("sqlite"):
+            engine = create_engine(config.db_uri)
+            with engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+            engine.dispose()
+        else:
+            asyncio.run(ask())
+    except Exception as error:
+        reason = str(getattr(error, "orig", None) or error) or type(error).__name__
+        return Finding("database", "problem", f"does not answer: {reason.splitlines()[0]}")
+    return Finding("database", "ok", "answers")
