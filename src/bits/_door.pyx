@@ -14,6 +14,18 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcpy, memset
 
 from bits cimport _http
+from bits._epoll cimport (
+    epoll_event,
+    epoll_create1,
+    epoll_ctl,
+    epoll_wait,
+    EPOLL_CLOEXEC,
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_DEL,
+    EPOLL_CTL_MOD,
+    EPOLLIN,
+    EPOLLOUT,
+)
 from bits._http import REASONS as _REASONS
 
 import os
@@ -27,18 +39,6 @@ cdef extern from * nogil:
     #include <sys/socket.h>
     """
     void *memmem(const void *haystack, size_t length, const void *needle, size_t needle_length)
-
-cdef extern from "<sys/epoll.h>" nogil:
-    ctypedef union epoll_data_t:
-        uint64_t u64
-    struct epoll_event:
-        uint32_t events
-        epoll_data_t data
-    int epoll_create1(int flags)
-    int epoll_ctl(int epfd, int op, int fd, epoll_event *event)
-    int epoll_wait(int epfd, epoll_event *events, int maxevents, int timeout)
-    enum: EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
-    enum: EPOLLIN, EPOLLOUT
 
 cdef extern from "<sys/socket.h>" nogil:
     int accept4(int fd, void *address, void *size, int flags)

@@ -12,6 +12,18 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strlen
 
+from bits._epoll cimport (
+    epoll_event,
+    epoll_create1,
+    epoll_ctl,
+    epoll_wait,
+    EPOLL_CLOEXEC,
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_MOD,
+    EPOLLIN,
+    EPOLLOUT,
+)
+
 import ipaddress
 import os
 
@@ -29,17 +41,6 @@ cdef extern from * nogil:
     void *memmem(const void *haystack, size_t length, const void *needle, size_t needle_length)
     void bits_prefetch "__builtin_prefetch"(const void *at)
     int strncasecmp(const char *one, const char *two, size_t size)
-
-cdef extern from "<sys/epoll.h>" nogil:
-    ctypedef union epoll_data_t:
-        uint64_t u64
-    struct epoll_event:
-        uint32_t events
-        epoll_data_t data
-    int epoll_create1(int flags)
-    int epoll_ctl(int epfd, int op, int fd, epoll_event *event)
-    int epoll_wait(int epfd, epoll_event *events, int maxevents, int timeout)
-    enum: EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLIN, EPOLLOUT
 
 cdef extern from "<sys/socket.h>" nogil:
     struct sockaddr:
