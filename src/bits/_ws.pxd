@@ -1,12 +1,13 @@
 """RFC 6455 frames, server side, for the hub to use without touching a Python object."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum Seen:
     NEED_MORE = 0   # everything given was taken; nothing to do
     GOT_PING = 1    # answer with a pong carrying `control`
     GOT_CLOSE = 2   # answer with a close carrying `close_code`, then end the connection
     BROKEN = 3      # the peer broke the protocol: close with `close_code`
+    GOT_MESSAGE = 4 # the sink holds a whole message; never seen without a sink
 
 cdef struct Reader:
     # The message under way
@@ -26,7 +27,17 @@ cdef struct Reader:
     # The verdict
     uint16_t close_code
 
+# Where messages are kept for who wants them. Begins zeroed; whoever made it frees `data`.
+cdef struct Sink:
+    uint8_t *data
+    size_t length       # bytes of the message under way
+    size_t capacity
+    uint8_t opcode      # of the message that has just become whole: 1 text, 2 binary
+
 cdef void reset(Reader *reader) noexcept nogil
 cdef bint is_idle(const Reader *reader) noexcept nogil
 cdef int feed(Reader *reader, const uint8_t **cursor, const uint8_t *end) noexcept nogil
+cdef int feed_into(
+    Reader *reader, const uint8_t **cursor, const uint8_t *end, uint32_t limit, Sink *sink
+) noexcept nogil
 cdef size_t write_header(uint8_t *out, uint8_t opcode, uint64_t length) noexcept nogil
