@@ -1,4 +1,4 @@
-"""The WebSocket codec on its own, for conformance suites: every message is sent back. `python -m bits.echo --port N`."""
+"""The WebSocket codec on its own, for conformance suites: all comes back. `python -m bits.echo --port N`."""
 
 from __future__ import annotations
 
