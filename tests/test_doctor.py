@@ -96,13 +96,23 @@ def test_workers_count() -> None:
     assert "50,000,000 live clients" in found(many)["memory"].sentence
 
 
+def test_many_clients_need_longer_queues() -> None:
+    many = Config(cookie_secret="s" * 32, time_zone=ZoneInfo("Europe/Rome"), push_clients=60_000)
+    assert "net.core.somaxconn=65535" in found(many)["net.core.somaxconn"].sentence
+
+
 def test_what_nobody_set() -> None:
     bare = found(Config())
     assert (bare["cookie_secret"].verdict, bare["time_zone"].verdict) == ("warning", "warning")
 
 
 def test_the_database_is_asked(tmp_path: Path) -> None:
-    assert ask_database(Config(db_uri=f"sqlite:///{tmp_path}/new.db")).verdict == "ok"
+    new = ask_database(Config(db_uri=f"sqlite:///{tmp_path}/new.db"))
+    assert (new.verdict, "not there yet" in new.sentence) == ("ok", True)
+    assert not (tmp_path / "new.db").exists()
+    (tmp_path / "text.db").write_text("this is no database at all" * 100)
+    text = ask_database(Config(db_uri=f"sqlite:///{tmp_path}/text.db"))
+    assert (text.verdict, "not a database" in text.sentence) == ("problem", True)
     away = ask_database(Config(db_uri=f"sqlite:///{tmp_path}/missing/new.db"))
     assert away.verdict == "problem"
     assert "unable to open" in away.sentence

@@ -9,8 +9,8 @@ from sanic.response import text
 
 from bits.counters import Counters, exposition
 from bits.web import context, query
+from bits.web.behind import wait_for_event
 from bits.web.framing import CORS
-from bits.web.live import wait_for_event
 from bits.web.route import get
 
 bp = Blueprint("api")

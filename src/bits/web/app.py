@@ -25,7 +25,7 @@ from bits.liveness import Liveness
 from bits.migrate import upgrade
 from bits.presence import Presence
 from bits.store import Store, make_engine
-from bits.web import admin, api, context, live, pages, reload
+from bits.web import admin, api, behind, context, pages, reload
 from bits.web.auth import Signer
 from bits.web.context import Context
 from bits.web.front import Front
@@ -87,7 +87,7 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
     app.config.REQUEST_TIMEOUT = 20
     app.config.KEEP_ALIVE_TIMEOUT = 75
     app.config.GRACEFUL_SHUTDOWN_TIMEOUT = GRACE
-    for blueprint in (pages.bp, api.bp, live.bp, admin.bp):
+    for blueprint in (pages.bp, api.bp, behind.bp, admin.bp):
         app.blueprint(blueprint)
 
     @app.before_server_start
@@ -290,7 +290,7 @@ def serve(config: Config) -> None:
 
 def run(config: Config, web: socket, control: socket, ready: Callable[[], None]) -> None:
     """Be a server process, until told to stop."""
-    limits.reserve(config.push_clients + config.web_connections + limits.RESERVE)
+    limits.reserve(doctor.needed(config))
     app = create_app(config, web, control, ready)
     # Connections come in by the front door. Sanic insists on a socket to listen on: it gets one nobody knows.
     with sockets.socket(sockets.AF_UNIX) as nowhere:
