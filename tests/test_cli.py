@@ -24,7 +24,7 @@ from bits.config import Config
 from bits.errors import BitsError
 from bits.send import parse, send
 from bits.watch import describe, printable, watch
-from tests.conftest import Server, wait_until
+from tests.conftest import WAIT, Server, wait_until
 
 Make = Callable[..., Server]
 
@@ -174,7 +174,7 @@ class Watching:
 
     def stop(self) -> tuple[int, str]:
         self.process.send_signal(signal.SIGINT)
-        _, errors = self.process.communicate(timeout=10)
+        _, errors = self.process.communicate(timeout=WAIT)
         self.reader.join(5)
         return self.process.returncode, errors
 
