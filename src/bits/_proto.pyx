@@ -750,6 +750,23 @@ cdef inline int take_arguments(Word rest, Word *arguments) noexcept nogil:
     return count
 
 
+cdef inline bint take_integer(Word *rest, uint64_t least, uint64_t most, uint64_t *out) noexcept nogil:
+    """Cut a good integer and the space after it off the rest, or answer False."""
+    cdef uint64_t value = 0
+    cdef Py_ssize_t i = 0
+    cdef uint8_t digit = <uint8_t> (rest.at[0] - c"0")
+    while digit <= 9:       # rule 3 ends this
+        value = value * 10 + digit      # may go round, being unsigned; MOST_DIGITS guards its use
+        i += 1
+        digit = <uint8_t> (rest.at[i] - c"0")
+    if rest.at[i] != c" " or not 1 <= i <= MOST_DIGITS or not least <= value <= most:
+        return False
+    rest.at += i + 1
+    rest.length -= i + 1
+    out[0] = value
+    return True
+
+
 cdef str text(Word word):
     return PyUnicode_DecodeASCII(word.at, word.length, NULL)
 
@@ -762,6 +779,53 @@ cdef Malformed refuse(int reason, Word line):
     return refused
 
 
+cdef inline Temperature new_temperature(uint64_t sensor, double value):
+    cdef Temperature temperature = <Temperature> PyObject_New(<PyTypeObject *> Temperature)
+    temperature.made = True
+    temperature.sensor = <int> sensor
+    temperature.value = value
+    return temperature
+
+
+cdef inline Enter new_enter(uint64_t person):
+    cdef Enter enter = <Enter> PyObject_New(<PyTypeObject *> Enter)
+    enter.made = True
+    enter.person = <int> person
+    return enter
+
+
+cdef inline Leave new_leave(uint64_t person):
+    cdef Leave leave = <Leave> PyObject_New(<PyTypeObject *> Leave)
+    leave.made = True
+    leave.person = <int> person
+    return leave
+
+
+cdef inline Word after(Word line, Py_ssize_t length) noexcept nogil:
+    line.at += length
+    line.length -= length
+    return line
+
+
+cdef object read_plainly(Word line, Command last):
+    """Read what a board says most, in the form it usually has; all else is for `read_command`."""
+    cdef Word rest
+    cdef uint64_t number
+    cdef double value
+    if line.length > 12 and memcmp(line.at, b"temperature ", 12) == 0:
+        rest = after(line, 12)
+        if take_integer(&rest, 0, MOST_SENSOR, &number) and scan_decimal(rest, &value) == FINE and (
+                COLDEST <= value <= HOTTEST):
+            return new_temperature(number, value)
+    elif line.length > 6 and memcmp(line.at, b"enter ", 6) == 0:
+        if read_integer(after(line, 6), 0, MOST_PERSON, &number) == FINE:
+            return new_enter(number)
+    elif line.length > 6 and memcmp(line.at, b"leave ", 6) == 0:
+        if read_integer(after(line, 6), 0, MOST_PERSON, &number) == FINE:
+            return new_leave(number)
+    return read_command(line, last)
+
+
 cdef object read_command(Word line, Command last):
     """Read a line that has no number, of one of the commands up to `last`."""
     cdef Word[MOST_ARGUMENTS] words
@@ -771,9 +835,6 @@ cdef object read_command(Word line, Command last):
     cdef uint64_t number = 0
     cdef int count
     cdef double value = 0
-    cdef Temperature temperature
-    cdef Enter enter
-    cdef Leave leave
     cdef Message message
     cdef Sound sound
     cdef Hello hello
@@ -798,11 +859,7 @@ cdef object read_command(Word line, Command last):
         if reason == FINE:
             reason = read_decimal(words[1], COLDEST, HOTTEST, &value)
         if reason == FINE:
-            temperature = <Temperature> PyObject_New(<PyTypeObject *> Temperature)
-            temperature.made = True
-            temperature.sensor = <int> number
-            temperature.value = value
-            return temperature
+            return new_temperature(number, value)
     elif keyword.command == STATUS:
         reason = read_integer(words[0], 0, 1, &number)
         if reason == FINE:
@@ -810,17 +867,11 @@ cdef object read_command(Word line, Command last):
     elif keyword.command == ENTER:
         reason = read_integer(words[0], 0, MOST_PERSON, &number)
         if reason == FINE:
-            enter = <Enter> PyObject_New(<PyTypeObject *> Enter)
-            enter.made = True
-            enter.person = <int> number
-            return enter
+            return new_enter(number)
     elif keyword.command == LEAVE:
         reason = read_integer(words[0], 0, MOST_PERSON, &number)
         if reason == FINE:
-            leave = <Leave> PyObject_New(<PyTypeObject *> Leave)
-            leave.made = True
-            leave.person = <int> number
-            return leave
+            return new_leave(number)
     elif keyword.command == MESSAGE:
         message = Message.__new__(Message)
         reason = read_text(words[0], message)
@@ -893,23 +944,6 @@ cdef object read_command(Word line, Command last):
     return refuse(reason, line)
 
 
-cdef inline bint take_integer(Word *rest, uint64_t least, uint64_t most, uint64_t *out) noexcept nogil:
-    """Cut a good integer and the space after it off the rest, or answer False."""
-    cdef uint64_t value = 0
-    cdef Py_ssize_t i = 0
-    cdef uint8_t digit = <uint8_t> (rest.at[0] - c"0")
-    while digit <= 9:       # rule 3 ends this
-        value = value * 10 + digit      # may go round, being unsigned; MOST_DIGITS guards its use
-        i += 1
-        digit = <uint8_t> (rest.at[i] - c"0")
-    if rest.at[i] != c" " or not 1 <= i <= MOST_DIGITS or not least <= value <= most:
-        return False
-    rest.at += i + 1
-    rest.length -= i + 1
-    out[0] = value
-    return True
-
-
 cdef Reason why_not_numbered(Word rest) noexcept nogil:
     """Return why what follows the "@" does not begin with a good n and age."""
     cdef uint64_t number
@@ -971,9 +1005,9 @@ cdef inline uint64_t piece(const char *at, Py_ssize_t past) noexcept nogil:
 
 
 cdef inline Known *place_of(uint64_t a, uint64_t b, uint64_t c) noexcept nogil:
-    """Mix a line's bytes; the upper bits of a product depend on all of them."""
-    cdef uint64_t mixed = (a ^ b * <uint64_t> 0x9E3779B97F4A7C15 ^ (c << 29 | c >> 35)) * <uint64_t> 0xD6E8FEB86659FD93
-    return &KNOWN[mixed >> (64 - KNOWN_BITS)]
+    """Mix a line's bytes. A product's upper bits depend on all of its factors', so those are folded down and used."""
+    cdef uint64_t mixed = a ^ b * <uint64_t> 0x9E3779B97F4A7C15 ^ (c << 29 | c >> 35)
+    return &KNOWN[(mixed ^ mixed >> 32) * <uint64_t> 0xD6E8FEB86659FD93 >> (64 - KNOWN_BITS)]
 
 
 cdef PyObject *owned(object event) noexcept:
@@ -982,7 +1016,7 @@ cdef PyObject *owned(object event) noexcept:
 
 
 cdef PyObject *learn(Word line, Command last, Known *known, uint64_t a, uint64_t b, uint64_t c) except NULL:
-    event = read_command(line, last)
+    event = read_plainly(line, last)
     kind = type(event)
     if kind is Temperature or kind is Status or kind is Enter or kind is Leave or kind is Sound:
         Py_XDECREF(known.event)
@@ -1066,6 +1100,29 @@ cdef class Decoder:
         self.kept += length
         return 0
 
+    cdef int go_on(self, const char *at, const char *end, bint ended, list lines) except -1:
+        """Take a piece of a line that is too long, or comes in several.
+
+        Args:
+            end: where the piece ends: at the line's LF if it `ended`, else with the data.
+        """
+        cdef Py_ssize_t length = end - at
+        cdef Word line
+        if self.skipping:
+            self.skipping = not ended
+        elif self.kept + length >= self.max_line:
+            self.keep(at, self.max_line - self.kept)
+            line.at, line.length = self.buffer, self.kept
+            self.kept, self.skipping = 0, not ended
+            lines.append(refuse(LINE_TOO_LONG, line))
+        elif ended:
+            self.keep(at, length + 1)       # with its LF: rule 3
+            length, self.kept = self.kept - 1, 0
+            lines.append(read_line(self.buffer, length, self.buffer + self.max_line + LONGEST_KNOWN))
+        else:
+            self.keep(at, length)
+        return 0
+
     def feed(self, bytes data not None):
         """Take the next bytes of the stream and return the lines that they complete.
 
@@ -1078,37 +1135,17 @@ cdef class Decoder:
         cdef const char *at = PyBytes_AS_STRING(data)       # `data` is held for as long as we are in here
         cdef const char *end = at + PyBytes_GET_SIZE(data)
         cdef const char *lf
-        cdef Py_ssize_t window
-        cdef Word long_line
         cdef list lines = []
         while at < end:
-            if self.skipping:
-                lf = <const char *> memchr(at, c"\n", end - at)
-                if lf is NULL:
-                    break
-                self.skipping = False
-                at = lf + 1
-                continue
-            window = min(end - at, self.max_line - self.kept)
-            lf = <const char *> memchr(at, c"\n", window)
+            lf = <const char *> memchr(at, c"\n", end - at)
             if lf is NULL:
-                self.keep(at, window)
-                at += window
-                if self.kept == self.max_line:
-                    long_line.at = self.buffer
-                    long_line.length = self.kept
-                    self.kept = 0
-                    self.skipping = True
-                    lines.append(refuse(LINE_TOO_LONG, long_line))
+                self.go_on(at, end, False, lines)
+                break
+            if self.kept or self.skipping or lf - at >= self.max_line:
+                self.go_on(at, lf, True, lines)
             else:
-                if self.kept:
-                    self.keep(at, lf + 1 - at)
-                    window = self.kept - 1
-                    self.kept = 0
-                    lines.append(read_line(self.buffer, window, self.buffer + self.max_line + LONGEST_KNOWN))
-                else:
-                    lines.append(read_line(at, lf - at, end))
-                at = lf + 1
+                lines.append(read_line(at, lf - at, end))
+            at = lf + 1
         return lines
 
 
