@@ -6,10 +6,17 @@ from typing import Any
 
 import pytest
 
-from benchmarks.data import chunks, lines
-from bits._proto import Decoder, Malformed, encode
+from benchmarks.data import chunks, lines, unrepeated
+from bits._proto import Decoder, encode
+from tests import reference
+from tests.test_proto import describe
 
 COUNT = 20_000
+STREAMS = {
+    "v1": lines(COUNT),
+    "v2": lines(COUNT, numbered=True),
+    "v1 unrepeated": unrepeated(COUNT),
+}
 
 
 def split(pieces: list[bytes]) -> list[list[tuple[bytes, ...]]]:
@@ -22,22 +29,21 @@ def decode(pieces: list[bytes]) -> list[list[Any]]:
     return [decoder.feed(piece) for piece in pieces]
 
 
-@pytest.mark.parametrize("numbered", [False, True], ids=["v1", "v2"])
+@pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("size", [4096, 65536, 1 << 30], ids=["4k", "64k", "whole"])
 @pytest.mark.parametrize("way", [split, decode])
-def test_decode(benchmark: Any, way: Any, size: int, numbered: bool) -> None:
-    benchmark.group = f"{COUNT} lines, {'version 2' if numbered else 'version 1'}, read by {size}"
-    data = lines(COUNT, numbered=numbered)
-    events = [line for piece in decode(chunks(data, size)) for line in piece]
-    assert len(events) == COUNT
-    assert not any(isinstance(line, Malformed) for line in events)
-    assert b"".join(map(encode, events)) == data
-    benchmark(way, chunks(data, size))
+def test_decode(benchmark: Any, way: Any, size: int, stream: str) -> None:
+    data = STREAMS[stream]
+    benchmark.group = f"miniprotocol {stream}, {COUNT} lines, read by {min(size, len(data))}"
+    pieces = chunks(data, size)
+    events = [line for piece in decode(pieces) for line in piece]
+    assert [describe(event) for event in events] == reference.read(data)
+    assert not any(fields["type"] == "malformed" for fields in reference.read(data))
+    benchmark(way, pieces)
 
 
 def test_encode(benchmark: Any) -> None:
     benchmark.group = "encode"
-    data = lines(COUNT)
-    events = Decoder().feed(data)
-    assert b"".join(map(encode, events)) == data
+    events = Decoder().feed(STREAMS["v1"])
+    assert b"".join(map(encode, events)) == STREAMS["v1"]
     benchmark(lambda: [encode(event) for event in events])

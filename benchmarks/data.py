@@ -34,6 +34,18 @@ def lines(count: int, seed: int = 1, *, numbered: bool = False) -> bytes:
     return "".join(line + "\n" for line in said).encode()
 
 
+def unrepeated(count: int, seed: int = 1) -> bytes:
+    """Return lines of which hardly any comes twice: what remembering lines cannot help."""
+    chance = random.Random(seed)
+    said = [
+        f"enter {chance.randrange(1000000)}"
+        if chance.random() < 0.1
+        else f"temperature {chance.randrange(256)} {chance.uniform(-20, 80):.3f}".rstrip("0").rstrip(".")
+        for _ in range(count)
+    ]
+    return "".join(line + "\n" for line in said).replace(" -0\n", " 0\n").encode()
+
+
 def chunks(data: bytes, size: int = 65536) -> list[bytes]:
     """Cut a stream as a socket would give it."""
     return [data[at : at + size] for at in range(0, len(data), size)]

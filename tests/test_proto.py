@@ -1,6 +1,7 @@
 import base64
 import json
 import math
+import sys
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -415,3 +416,30 @@ def test_a_line_read_from_memory_is_the_line_that_was_judged(lines: list[bytes])
     numbered = b"".join(b"@%d 0 %b\n" % (n, line) for n, line in enumerate(lines, 1))
     inner = [getattr(line, "line", None) for line in Decoder().feed(numbered)]
     assert [repr(line) for line in inner] == [repr(line) for line in Decoder().feed(stream)]
+
+
+def test_who_shares_a_remembered_line_gives_it_back() -> None:
+    """The decoder counts references by hand; one too few crashes much later, one too many leaks."""
+    data = b"enter 77\n@1 0 enter 77\n@2 0 enter 77\n" + b"ping x\n" * 10  # far enough from the end to be known
+    Decoder().feed(data)
+    once = Decoder().feed(data)[0]
+    owners = sys.getrefcount(once)
+    again: list[Any] = Decoder().feed(data)
+    assert again[0] is again[1].line is again[2].line is once
+    assert sys.getrefcount(once) == owners + 3
+    del again
+    assert sys.getrefcount(once) == owners
+    made = Numbered(1, 0, once)
+    assert sys.getrefcount(once) == owners + 1
+    with pytest.raises(TypeError, match="cannot change"):
+        made.__init__(1, 0, Enter(1))
+    del made
+    assert sys.getrefcount(once) == owners
+
+
+@given(st.binary(min_size=1, max_size=80), st.integers(2, 60), st.integers(1, 90))
+def test_a_line_as_long_as_may_be_in_pieces(text: bytes, max_line: int, size: int) -> None:
+    """At, below and above the limit, whole and cut, the refusal and what follows it are the same."""
+    data = text.replace(b"\n", b" ") + b"\nenter 4\n"
+    expected = reference.read(data, max_line)
+    assert decode((data[at : at + size] for at in range(0, len(data), size)), max_line) == expected

@@ -392,7 +392,7 @@ cdef void free_numbered(PyObject *numbered) noexcept:
     Py_XDECREF((<Numbered> numbered).what)
     PyObject_Free(numbered)
 
-# Instead of a __dealloc__, around which Cython puts the pending exception aside and back: a sixth of the time of a line.
+# Instead of a __dealloc__, around which Cython puts the pending exception aside: a sixth of the time of a line.
 (<PyTypeObject *> Numbered).tp_dealloc = free_numbered
 
 
@@ -808,15 +808,15 @@ cdef inline Word after(Word line, Py_ssize_t length) noexcept nogil:
 
 
 cdef object read_plainly(Word line, Command last):
-    """Read what a board says most, in the form it usually has; all else is for `read_command`."""
+    """Read what a board says most, in its usual form, in one go; whatever else it is, `read_command` judges it."""
     cdef Word rest
     cdef uint64_t number
     cdef double value
     if line.length > 12 and memcmp(line.at, b"temperature ", 12) == 0:
         rest = after(line, 12)
-        if take_integer(&rest, 0, MOST_SENSOR, &number) and scan_decimal(rest, &value) == FINE and (
-                COLDEST <= value <= HOTTEST):
-            return new_temperature(number, value)
+        if take_integer(&rest, 0, MOST_SENSOR, &number) and scan_decimal(rest, &value) == FINE:
+            if COLDEST <= value <= HOTTEST:     # not so for NaN
+                return new_temperature(number, value)
     elif line.length > 6 and memcmp(line.at, b"enter ", 6) == 0:
         if read_integer(after(line, 6), 0, MOST_PERSON, &number) == FINE:
             return new_enter(number)
@@ -981,7 +981,8 @@ cdef object read_numbered(Word line, const char *readable):
 # ---- Lines that were read before ---------------------------------------------------------------------------
 
 # A space says the same few things over and over: a sensor wavers by a tenth of a degree, the same people come and go.
-# A short line that was judged good gives the same immutable event again, without being judged again.
+# A short line that was judged good gives the same immutable event again, without being judged again. Two lines with the
+# same place push each other out, so that memory is bounded, and looking takes the same time whatever a peer sends.
 cdef enum:
     KNOWN_BITS = 12         # of the number of places
     LONGEST_KNOWN = 24      # bytes: "temperature 255 -20.1234"
@@ -1043,7 +1044,8 @@ cdef inline PyObject *read_event(Word line, const char *readable, Command last) 
     return known.event
 
 
-# Rule 3: the byte after a line is its LF or CR, and may be read. So a loop over digits needs no other bound.
+# Rule 3: the byte after a line is its LF or CR, and may be read; so a loop over digits needs no other bound.
+# Both callers give lines with their LF still there.
 cdef inline object read_line(const char *at, Py_ssize_t length, const char *readable):
     cdef Word line
     cdef PyObject *owned_event
