@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from sanic import BadRequest, Sanic
@@ -46,16 +47,21 @@ class Handed(HttpProtocol):
     """Sanic's side of a connection that came by the door, which has read the first of it already."""
 
     HTTP_CLASS = Http
-    __slots__ = ("_first",)
+    __slots__ = ("_first", "_on_lost")
 
-    def __init__(self, first: bytes, **given: Any) -> None:
+    def __init__(self, first: bytes, on_lost: Callable[[], None], **given: Any) -> None:
         super().__init__(**given)
         self._first = first
+        self._on_lost = on_lost
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)  # type: ignore[no-untyped-call]
         self.data_received(self._first)  # before the loop reads on: no later byte can overtake it
         self._first = b""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)  # type: ignore[no-untyped-call]
+        self._on_lost()
 
 
 class Front:
@@ -75,6 +81,7 @@ class Front:
         self._door: Door | None = None
         self._connections: set[Any] = set()
         self._arriving: set[asyncio.Task[Any]] = set()
+        self._behind = 0  # connections that were handed on and have not ended
         self._signal = Signal()
 
     def start(self, app: Sanic, listener: socket.socket) -> None:  # type: ignore[type-arg]
@@ -136,7 +143,7 @@ class Front:
             "http_fast_unchanged_total": door.unchanged,
             "http_handed_on_total": door.handed_on,
             "http_waiting": len(door),
-            "http_connections": len(self._connections),
+            "http_connections": self._behind,
         }
         return now | {f'http_refused_total{{reason="{name}"}}': count for name, count in door.refused().items()}
 
@@ -206,10 +213,11 @@ class Front:
         )
 
     def _hand_on(self, fd: int, received: bytes) -> None:
-        if len(self._connections) + len(self._arriving) >= self._most:
+        if self._behind >= self._most:
             self._counters['http_refused_total{reason="too-many"}'] += 1
             turn_away(fd, "Too many connections (web_connections); come back later.", 5)
             return
+        self._behind += 1
         peer = socket.socket(self._listener.family, socket.SOCK_STREAM, 0, fileno=fd)
 
         task = self._loop.create_task(self._arrive(peer, received))
@@ -221,6 +229,7 @@ class Front:
             await self._loop.connect_accepted_socket(
                 lambda: Handed(
                     received,
+                    self._leave,
                     loop=self._loop,
                     app=self._app,
                     connections=self._connections,
@@ -230,3 +239,7 @@ class Front:
             )
         except OSError:
             peer.close()  # gone already
+            self._leave()
+
+    def _leave(self) -> None:
+        self._behind -= 1
