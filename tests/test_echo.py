@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -229,6 +230,19 @@ def test_bad_text_ends_the_connection_before_it_is_complete(client: Client) -> N
     assert client.receive() == closed(1007)
 
 
+def test_nothing_owed_is_lost_by_a_close_while_the_client_still_sends(client: Client) -> None:
+    """Bytes left unread at a close would turn it into a reset, which takes the echo along."""
+    message = bytes(1 << 20)
+    # The rest is more than any buffer between takes: it can be sent only if it is read.
+    stream = client_frame(BINARY, message, mask=bytes(4)) + client_frame(TEXT, b"\xff") + b"z" * (24 << 20)
+    with ThreadPoolExecutor(1) as sender:
+        sent = sender.submit(client.socket.sendall, stream)
+        assert client.receive() == (BINARY, message)
+        assert client.receive() == closed(1007)
+        assert client.receive() is None
+        sent.result(20)
+
+
 @pytest.mark.parametrize("size", [1 << 20, 4 << 20, MAX])
 def test_big_messages(client: Client, size: int) -> None:
     block = os.urandom(1 << 16)
@@ -258,13 +272,23 @@ def test_a_client_library_gets_back_what_it_sends(echo: tuple[str, int]) -> None
         assert stream.ping().wait(10)
 
 
-def test_what_is_no_handshake_is_refused(echo: tuple[str, int]) -> None:
+@pytest.mark.parametrize(
+    "opening",
+    [
+        head("GET / HTTP/1.1"),
+        head("GET / HTTP/1.1", *UPGRADE).replace(b"Version: 13", b"Version: 8"),
+        head("GET / HTTP/1.1", *UPGRADE).replace(b"Upgrade: websocket", b"Upgrade: h2c"),
+        head("GET / HTTP/1.1", *UPGRADE).replace(b"Key: ", b"Key: short"),
+    ],
+)
+def test_what_is_no_handshake_is_refused(echo: tuple[str, int], opening: bytes) -> None:
     with socket.create_connection(echo, timeout=10) as client:
-        client.sendall(head("GET / HTTP/1.1"))
+        client.sendall(opening)
         received = b""
         while data := client.recv(1000):
             received += data
         assert received.startswith(b"HTTP/1.1 426 ")
+        assert b"\r\nSec-WebSocket-Version: 13\r\n" in received
 
 
 messages = st.lists(st.one_of(st.text(max_size=300), st.binary(max_size=300)), max_size=6)

@@ -15,7 +15,13 @@ from bits.web.framing import accept_key, handshake
 MOST_HEAD = 8192
 OPCODES = {"text": 1, "binary": 2, "ping": 10}  # a ping is answered by a pong
 
-REFUSED = b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+# How long a client may take to read what it is owed after a close, and to end the connection.
+LINGER_SECONDS = 10.0
+
+REFUSED = (
+    b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nConnection: close\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
 
 
 class Echo(asyncio.Protocol):
@@ -29,13 +35,19 @@ class Echo(asyncio.Protocol):
         self._connection = Connection(max_message)
         self._head = b""
         self._is_open = False
+        self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+
     # Who does not take its echoes is not read either.
     def pause_writing(self) -> None:
-        self._transport.pause_reading()
+        if not self._connection.ended:
+            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         self._transport.resume_reading()
@@ -58,7 +70,8 @@ class Echo(asyncio.Protocol):
         lines = (line.partition(b":") for line in head.split(b"\r\n")[1:])
         headers = {name.strip().lower(): value.strip() for name, _, value in lines}
         accept = accept_key(headers.get(b"sec-websocket-key", b""))
-        if accept is None or headers.get(b"upgrade", b"").lower() != b"websocket":
+        asked = headers.get(b"upgrade", b"").lower(), headers.get(b"sec-websocket-version")
+        if accept is None or asked != (b"websocket", b"13"):
             self._transport.write(REFUSED)
             self._transport.close()
             return False
@@ -71,9 +84,19 @@ class Echo(asyncio.Protocol):
         for what, value in self._connection.feed(data):
             if isinstance(value, int):
                 self._transport.write(close_frame(value))
-                self._transport.close()
+                self._linger()
             else:
                 self._transport.writelines([frame_header(OPCODES[what], len(value)), value])
+
+    def _linger(self) -> None:
+        """End our half of the connection, and read on without looking until the client ends its own.
+
+        Closing at once would leave bytes unread, which makes the kernel send a reset: the client would lose the
+        echoes and the close frame that are still on their way.
+        """
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self._deadline = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
 
 
 async def serve(host: str, port: int, max_message: int) -> None:
