@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,8 @@ GOOD = {
     "/proc/sys/fs/file-max": "9223372036854775807\n",
     "/proc/sys/net/core/somaxconn": "4096\n",
     "/proc/sys/net/ipv4/tcp_max_syn_backlog": "2048\n",
+    "/proc/sys/net/ipv4/tcp_mem": "287898\t383866\t575796\n",
+    "/proc/sys/net/ipv4/ip_local_port_range": "32768\t60999\n",
     "/proc/sys/net/netfilter/nf_conntrack_max": "262144\n",
     "/proc/meminfo": "MemTotal: 24000000 kB\nMemAvailable: 20000000 kB\n",
 }
@@ -74,6 +77,9 @@ def test_too_few_descriptors() -> None:
         ({"somaxconn": "many"}, "net.core.somaxconn", "cannot be read"),
         ({"tcp_max_syn_backlog": "128"}, "net.ipv4.tcp_max_syn_backlog", "sysctl -w"),
         ({"nf_conntrack_max": "4096"}, "nf_conntrack_max", "sysctl -w net.netfilter.nf_conntrack_max=40000"),
+        ({"tcp_mem": "1000 9999 20000"}, "net.ipv4.tcp_mem", 'sysctl -w net.ipv4.tcp_mem="10000 15000 20000"'),
+        ({"ip_local_port_range": "32768 42766"}, "net.ipv4.ip_local_port_range", "9,999 of 10,000"),
+        ({"ip_local_port_range": None}, "net.ipv4.ip_local_port_range", "cannot be read"),
         ({"meminfo": "MemAvailable: 100000 kB"}, "memory", "lower push_clients"),
         ({"meminfo": "nonsense"}, "memory", "cannot be read"),
     ],
@@ -88,6 +94,24 @@ def test_what_is_too_little_is_told_with_the_command(changed: dict[str, str | No
 
 def test_no_connection_tracking_is_fine() -> None:
     assert found(SET_UP, {"nf_conntrack_max": None})["nf_conntrack_max"].verdict == "ok"
+
+
+def test_a_proxy_on_a_unix_socket_needs_no_ports() -> None:
+    behind = replace(SET_UP, web_usocket=Path("/run/bits.sock"))
+    assert found(behind, {"ip_local_port_range": "32768 32800"})["net.ipv4.ip_local_port_range"].verdict == "ok"
+
+
+def test_a_clock_that_nobody_set() -> None:
+    clocks = {year: examine(SET_UP, machine({}), (1024, 100_000), year * 31_556_952.0) for year in (0, 500)}
+    verdicts = {year: [one.verdict for one in found_ if one.name == "clock"] for year, found_ in clocks.items()}
+    assert verdicts == {0: ["problem"], 500: ["ok"]}
+    assert "says 1970-01-01 00:00 UTC" in next(one.sentence for one in clocks[0] if one.name == "clock")
+
+
+@pytest.mark.parametrize("text", [None, "1000", "many"])
+def test_what_a_container_is_not_shown_is_no_warning(text: str | None) -> None:
+    finding = found(SET_UP, {"tcp_mem": text})["net.ipv4.tcp_mem"]
+    assert (finding.verdict, "10,000 pages" in finding.sentence) == ("ok", True)
 
 
 def test_workers_count() -> None:
@@ -138,3 +162,18 @@ def test_the_page_for_operators_names_every_limit() -> None:
     for finding in examine(SET_UP):
         if re.match(r"(fs|net)\.", finding.name) or finding.name == "nf_conntrack_max":
             assert finding.name in page, finding.name
+
+
+def test_the_page_gives_what_its_own_example_asks_for() -> None:
+    page = (ROOT / "docs" / "big-box.md").read_text()
+    example = re.search(r"bits doctor --push-clients (\d+) --workers (\d+)", page)
+    assert example
+    config = replace(SET_UP, push_clients=int(example[1]), workers=int(example[2]), db_uri="postgresql:///bits")
+    given = dict(re.findall(r"^    ([a-z0-9_.-]+) = ([0-9 ]+)$", page, re.MULTILINE))
+    changed = {name.rpartition(".")[2].replace("-", "_"): numbers for name, numbers in given.items()}
+    limit = re.search(r"LimitNOFILE=(\d+)", page)
+    assert limit
+    verdicts = {name: one.verdict for name, one in found(config, changed, int(limit[1])).items()}
+    # More clients than an address has ports: what the page says to do is to use more addresses.
+    assert verdicts.pop("net.ipv4.ip_local_port_range") == "warning"
+    assert set(verdicts.values()) == {"ok"}, verdicts

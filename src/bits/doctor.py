@@ -7,8 +7,10 @@ import contextlib
 import importlib
 import resource
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -23,6 +25,9 @@ Verdict = Literal["ok", "warning", "problem"]
 # What the kernel needs of its own for one idle connection, measured: sockets, epoll, file.
 KERNEL_BYTES = 5_000
 
+# A connection with a message on its way holds a page of the kernel's buffers, an idle one none: measured.
+PAGES_BUSY = 1
+
 # What a process needs before it has a client, and for each.
 PROCESS_BYTES = 80_000_000
 CLIENT_BYTES = 128
@@ -31,7 +36,7 @@ CLIENT_BYTES = 128
 # is accepted meanwhile, but not where there are many.
 STORM, GREAT_STORM, MANY = 4_096, 65_535, 50_000
 
-COMPILED = ("_proto", "_ws", "_shard", "_hub", "_http", "_door")
+COMPILED = ("_proto", "_ws", "_shard", "_hub", "_http", "_door", "_load")
 
 Read = Callable[[str], str]
 
@@ -59,28 +64,34 @@ def read_file(path: str) -> str:
     return Path(path).read_text()
 
 
-def examine(config: Config, read: Read = read_file, descriptors: tuple[int, int] | None = None) -> list[Finding]:
+def examine(
+    config: Config, read: Read = read_file, descriptors: tuple[int, int] | None = None, now: float | None = None
+) -> list[Finding]:
     """Check the machine and the installation.
 
     Args:
         read: gives the text of a file below /proc.
         descriptors: soft and hard limit of open files; None: this process's own.
+        now: seconds since 1970 UTC; None: the machine's clock.
     """
     _, hard = descriptors or resource.getrlimit(resource.RLIMIT_NOFILE)
     return [
         _descriptors(config, hard),
         *_kernel_limits(config, read),
+        _buffers(config, read),
+        _ports(config, read),
         _memory(config, read),
         _connection_tracking(config, read),
         _secret(config),
         _zone(config),
+        _clock(time.time() if now is None else now),
         *_installation(),
     ]
 
 
 def warnings(config: Config) -> list[str]:
     """Return what `serve` should say at start: what would fail under the configured load."""
-    known_otherwise = {"cookie_secret", "time_zone", "compiled modules", "front end"}
+    known_otherwise = {"net.ipv4.ip_local_port_range", "cookie_secret", "time_zone", "compiled modules", "front end"}
     return [
         f"{finding.name}: {finding.sentence}"
         for finding in examine(config)
@@ -108,11 +119,16 @@ def _descriptors(config: Config, hard: int) -> Finding:
     )
 
 
-def _number(read: Read, name: str) -> int | None:
+def _numbers(read: Read, name: str) -> list[int]:
+    """Return the numbers a sysctl holds; none if it cannot be read."""
     try:
-        return int(read("/proc/sys/" + name.replace(".", "/")).split()[0])
-    except (OSError, ValueError, IndexError):
-        return None
+        return [int(word) for word in read("/proc/sys/" + name.replace(".", "/")).split()]
+    except (OSError, ValueError):
+        return []
+
+
+def _number(read: Read, name: str) -> int | None:
+    return next(iter(_numbers(read, name)), None)
 
 
 def _kernel_limits(config: Config, read: Read) -> list[Finding]:
@@ -138,6 +154,40 @@ def _kernel_limits(config: Config, read: Read) -> list[Finding]:
         else:
             findings.append(Finding(name, "ok", f"{value:,} ({what})"))
     return findings
+
+
+def _buffers(config: Config, read: Read) -> Finding:
+    name = "net.ipv4.tcp_mem"
+    wanted = config.push_clients * config.workers * PAGES_BUSY
+    match _numbers(read, name):
+        case [_, pressure, _] if pressure >= wanted:
+            return Finding(name, "ok", f"saves from {pressure:,} pages on, a message to all needs {wanted:,}")
+        case [_, pressure, _]:
+            return Finding(
+                name,
+                "warning",
+                f"saves from {pressure:,} pages of TCP buffers on, a message to all needs {wanted:,}: "
+                f'sysctl -w {name}="{wanted} {wanted * 3 // 2} {wanted * 2}"',
+            )
+    # Containers are not shown it: nothing to warn of at each start.
+    return Finding(name, "ok", f"is the host's and cannot be read here; a message to all needs {wanted:,} pages")
+
+
+def _ports(config: Config, read: Read) -> Finding:
+    """Judge what concerns only who connects from this machine: a proxy before the server, or bits load."""
+    name = "net.ipv4.ip_local_port_range"
+    clients = config.push_clients * config.workers
+    match _numbers(read, name):
+        case [first, last] if config.web_usocket or last - first + 1 >= clients:
+            return Finding(name, "ok", f"{last - first + 1:,} ports for what connects from here, from each address")
+        case [first, last]:
+            return Finding(
+                name,
+                "warning",
+                f"a proxy on this machine, or bits load, can be {last - first + 1:,} of {clients:,} live clients from "
+                f'one address: sysctl -w {name}="1024 65535", or more addresses, or web_usocket for the proxy',
+            )
+    return Finding(name, "warning", "cannot be read; it bounds what a proxy on this machine, or bits load, can reach")
 
 
 def _memory(config: Config, read: Read) -> Finding:
@@ -182,6 +232,19 @@ def _zone(config: Config) -> Finding:
     if config.time_zone.key != "UTC":
         return Finding("time_zone", "ok", config.time_zone.key)
     return Finding("time_zone", "warning", "is UTC, as nobody set it: times on the pages are those of no space")
+
+
+def _clock(now: float) -> Finding:
+    """Judge the clock by what it cannot say: boxes without a battery wake up in 1970, or when their image was made."""
+    installed = Path(__file__).stat().st_mtime
+    said = f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M} UTC"
+    if now >= installed:
+        return Finding("clock", "ok", said)
+    return Finding(
+        "clock",
+        "problem",
+        f"says {said}, before this program was installed: have it set from the network (timedatectl set-ntp true)",
+    )
 
 
 def _installation() -> list[Finding]:
