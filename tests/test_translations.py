@@ -17,9 +17,9 @@ WEB = Path(bits.web.__file__).parent
 
 def texts() -> set[str]:
     found = extract_from_dir(
-        WEB / "templates",
-        method_map=[("**.html", "jinja2")],
-        options_map={"**.html": {"trim_blocks": "true", "lstrip_blocks": "true", "newstyle_gettext": "true"}},
+        WEB,
+        method_map=[("templates/**.html", "jinja2"), ("*.py", "python")],
+        options_map={"templates/**.html": {"trim_blocks": "true", "lstrip_blocks": "true", "newstyle_gettext": "true"}},
     )
     return {str(message) for _, _, message, _, _ in found}
 

@@ -70,6 +70,8 @@ def bits() -> None:
 @configured(*FIELDS)
 def serve(settings: Settings) -> None:
     """Run the server in the foreground; it logs to stderr."""
+    # The server does sums of no size; threads for large ones would stand idle, in every worker.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from bits.web.app import serve
 
     serve(settings.config)
@@ -132,6 +134,43 @@ def watch(settings: Settings, url: str | None, as_json: bool) -> None:
         raise BitsError(f"{page}: expected an address that begins with http:// or https://")
     stream = "ws" + page.removeprefix("http") if page.startswith("http") else page
     asyncio.run(watch(stream.rstrip("/").removesuffix("/ws") + "/ws", as_json=as_json))
+
+
+@bits.command()
+@configured("db_uri", "time_zone", "stale_after", "away_counts_as", "holidays_country", "holidays_region", "closures")
+@click.option("--score", is_flag=True, help="How good such forecasts have been, week by week, and against what.")
+@click.option("--csv", "file", metavar="FILE", help="Rows of timestamp_utc,value instead of the log; - reads stdin.")
+@click.option("--tz", metavar="ZONE", help="The same as --time-zone.")
+@click.option("--palette", type=click.Choice(["blind", "classic"]), default="blind", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def forecast(settings: Settings, score: bool, file: str | None, tz: str | None, palette: str, as_json: bool) -> None:
+    """Show when the space will probably be open, for each half hour of the coming week.
+
+    \b
+      bits forecast                                    by the space's own log
+      bits forecast --score                            how far to trust it
+      bits forecast --csv log.csv --tz Europe/Rome     by any record of openings and closings
+    """
+    from dataclasses import replace
+
+    from bits import foretell
+    from bits.forecast import figures
+
+    config = settings.config
+    if tz:
+        try:
+            config = replace(config, time_zone=kind_of("time_zone").parse(tz))
+        except ValueError:
+            raise BitsError(f"--tz: expected {kind_of('time_zone').expected}, not {tz!r}") from None
+    outlook = foretell.foretell(config, file, score=score)
+    if as_json:
+        known = figures.score(outlook.score) if score else figures.week(outlook, config.time_zone)
+        click.echo(json.dumps(known))
+    elif score:
+        click.echo(foretell.as_score(outlook))
+    else:
+        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        click.echo(foretell.as_table(outlook, config.time_zone, palette=palette, colour=colour), color=colour)
 
 
 @bits.command()

@@ -12,6 +12,7 @@ import difflib
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,14 @@ NOT_OURS = {"BITS_TRACE"}  # the switch of setup.py
 SECRET_LENGTH = 32
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
+
+
+class Closure(NamedTuple):
+    """A stretch of days, both ends included."""
+
+    first: date
+    last: date
+    reason: str = ""
 
 
 class Link(NamedTuple):
@@ -202,6 +211,34 @@ def names() -> Kind:
     )
 
 
+def closures() -> Kind:
+    def one(item: Any) -> Closure:
+        days, _, reason = _text(item).strip().partition(" ")
+        first, dots, last = days.partition("..")
+        closure = Closure(date.fromisoformat(first), date.fromisoformat(last if dots else first), reason.strip())
+        if closure.last < closure.first:
+            raise ValueError
+        return closure
+
+    def show(closure: Closure) -> str:
+        return f"{closure.first}..{closure.last} {closure.reason}".rstrip()
+
+    return Kind(
+        'days, like ["2026-12-24..2027-01-06 Christmas", "2027-05-01"]',
+        lambda value: tuple(one(item) for item in _items(value)),
+        lambda value: ", ".join(map(show, value)),
+    )
+
+
+def one_of(*words: str) -> Kind:
+    def parse(value: Any) -> str:
+        if _text(value) not in words:
+            raise ValueError
+        return str(value)
+
+    return Kind(" or ".join(words), parse)
+
+
 def secret() -> Kind:
     def parse(value: Any) -> str:
         if len(_text(value)) < SECRET_LENGTH:
@@ -303,6 +340,13 @@ class Config:
         30.0, seconds(0, 86400), "Silence after which a live client is pinged, and again dropped; 0: never."
     )
     push_threads: int = _field(0, number(0, 64), "Threads that push; 0: one a core, at most 4.")
+    # Forecast
+    away_counts_as: str = _field("closed", one_of("closed", "open", "unknown"), 'What "away" means to the forecast.')
+    holidays_country: str = _field(
+        "", text(), 'Whose public holidays hold, like "IT"; empty: the time zone\'s country; "none": nobody\'s.'
+    )
+    holidays_region: str = _field("", text(), 'Region with holidays of its own, like "BZ".')
+    closures: tuple[Closure, ...] = _field((), closures(), "Days on which the space is closed, and why.")
     # Operating
     log_queries: bool = _field(False, switch(), "Log every database query.")
     log_requests: bool = _field(False, switch(), "Log every HTTP request.")
@@ -410,6 +454,13 @@ def flag_of(key: str) -> str:
 
 def _check(config: Config, sources: Mapping[str, str]) -> None:
     """Refuse what is right each by itself but not together."""
+    if config.holidays_country != "none" and (config.holidays_country or config.holidays_region):
+        from bits.forecast.days import check, country_of  # they know all holidays of the world, and take their time
+
+        try:
+            check(config.holidays_country or country_of(config.time_zone.key), config.holidays_region)
+        except ValueError as error:
+            raise BitsError(f"holidays_country, holidays_region: {error}") from None
     if config.workers > 1:
         if config.db_uri.startswith("sqlite"):
             raise BitsError(

@@ -11,7 +11,22 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Row, Select, create_engine, func, insert, select, text
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Double,
+    Engine,
+    Row,
+    Select,
+    cast,
+    create_engine,
+    extract,
+    func,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy import event as on
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -215,6 +230,53 @@ class Store:
         """Return the newest events of a kind, newest first."""
         async with reading(self.engine) as connection:
             return await _fetch(connection, _newest(kind, key).limit(limit).offset(offset))
+
+    async def transitions(self, since: datetime | None = None) -> list[tuple[float, str]]:
+        """Return all statuses, in the log's order: seconds since 1970, and the value.
+
+        Args:
+            since: leave out those stored before the last one that had happened by then.
+        """
+        table = schema.event
+        query = select(self._epoch(table.c.at), table.c.text).where(table.c.kind == "status", table.c.key == 0)
+        async with reading(self.engine) as connection:
+            if since is not None:
+                newest = select(table.c.seq).where(table.c.kind == "status", table.c.key == 0, table.c.at <= since)
+                seq = await connection.scalar(newest.order_by(table.c.seq.desc()).limit(1))
+                query = query.where(table.c.seq >= (seq or 0))
+            return [(float(at), value) for at, value in await connection.execute(query.order_by(table.c.seq))]
+
+    async def first_status(self) -> datetime | None:
+        """Return when the log's first status happened."""
+        table = schema.event
+        query = select(table.c.at).where(table.c.kind == "status", table.c.key == 0).order_by(table.c.seq).limit(1)
+        async with reading(self.engine) as connection:
+            first: datetime | None = await connection.scalar(query)
+            return first
+
+    async def silences(self, longest: float) -> list[tuple[float, float]]:
+        """Return where nobody told anything of the space for longer than some seconds: from when to when.
+
+        Told is what a bridge says, and every status; the last sign of life is given as a silence without an end (inf).
+        """
+        table = schema.event
+        at = self._epoch(table.c.at)
+        signs = select(at.label("at"), func.lag(at).over(order_by=table.c.seq).label("before")).where(
+            (table.c.source == BRIDGE) | (table.c.kind == "status")
+        )
+        told = signs.subquery()
+        query = select(told.c.before, told.c.at).where(told.c.at - told.c.before > longest)
+        last = select(func.max(at)).where((table.c.source == BRIDGE) | (table.c.kind == "status"))
+        async with reading(self.engine) as connection:
+            found = [(float(begin), float(end)) for begin, end in await connection.execute(query)]
+            newest = await connection.scalar(last)
+        return found if newest is None else [*found, (float(newest), float("inf"))]
+
+    def _epoch(self, at: Column[datetime]) -> ColumnElement[float]:
+        """Seconds since 1970, worked out in the database: a million dates in Python would take seconds."""
+        if self.engine.dialect.name == "sqlite":
+            return (func.julianday(at, type_=Double) - 2440587.5) * 86400.0
+        return cast(extract("epoch", at), Double)
 
     async def state(self) -> State:
         """Rebuild the state from the log, by index look-ups only: the log's length does not matter."""

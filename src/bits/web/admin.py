@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 from sanic import BadRequest, Blueprint, HTTPResponse, Request, ServiceUnavailable
 from sanic.response import redirect
@@ -25,7 +26,7 @@ def _see_other(to: str) -> HTTPResponse:
     return redirect(to, status=303)
 
 
-def _page(request: Request, template: str, status: int = 200, **values: object) -> HTTPResponse:
+def _page(request: Request, template: str, status: int = 200, **values: Any) -> HTTPResponse:
     ctx = context.of(request)
     body = ctx.renderer.page(template, language_of(request), current="members", csrf=form_token(request), **values)
     return HTTPResponse(body.data, status=status, content_type=body.content_type, headers={"Cache-Control": "no-store"})

@@ -20,16 +20,18 @@ from bits.bus import Bus
 from bits.config import Config
 from bits.counters import Counters
 from bits.follow import Follower
+from bits.forecaster import Forecaster
 from bits.ingest import Ingest
 from bits.liveness import Liveness
 from bits.migrate import upgrade
 from bits.presence import Presence
 from bits.store import Store, make_engine
-from bits.web import admin, api, behind, context, pages, reload
+from bits.web import admin, api, behind, context, outlook, pages, reload
 from bits.web.auth import Signer
 from bits.web.context import Context
 from bits.web.front import Front
 from bits.web.live import Live
+from bits.web.outlook import Outlooks
 from bits.web.pages import HomePage, language_of
 from bits.web.render import Assets, Renderer
 from bits.workers import supervise
@@ -87,7 +89,7 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
     app.config.REQUEST_TIMEOUT = 20
     app.config.KEEP_ALIVE_TIMEOUT = 75
     app.config.GRACEFUL_SHUTDOWN_TIMEOUT = GRACE
-    for blueprint in (pages.bp, api.bp, behind.bp, admin.bp):
+    for blueprint in (pages.bp, api.bp, outlook.bp, behind.bp, admin.bp):
         app.blueprint(blueprint)
 
     @app.before_server_start
@@ -99,6 +101,7 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
             ctx.follower.start()
         ctx.liveness.start()
         ctx.live.start(ctx.presence.state, ctx.liveness.now)
+        await ctx.forecaster.start()
         ctx.front.start(app, web)
         await ctx.ingest.start(control)
 
@@ -117,6 +120,7 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
             await app.cancel_task("reload", raise_exception=False)
         await ctx.front.stop(GRACE)
         await ctx.ingest.stop()
+        await ctx.forecaster.stop()
         ctx.liveness.stop()
         if ctx.follower:
             await ctx.follower.stop()
@@ -163,9 +167,13 @@ def make_context(config: Config) -> Context:
         allow=config.control_allow,
         limit=config.control_connections,
     )
+    forecaster = Forecaster(config, store, counters, utc_now, lambda: pushes.fresh.unknown, lambda: outlooks.outdate())
+    outlooks = Outlooks(config, forecaster, utc_now)
     # In this order: people first, then what follows from the event, then the bridges.
     bus.subscribe(pushes.on_events)
     bus.subscribe(liveness.on_events)
+    bus.subscribe(forecaster.on_events)
+    bus.subscribe(outlooks.on_events)
     bus.subscribe(ingest.on_events)
     follower = Follower(config.db_uri, presence, counters) if store.is_shared else None
     assets = Assets()
@@ -178,6 +186,8 @@ def make_context(config: Config) -> Context:
         follower=follower,
         liveness=liveness,
         live=pushes,
+        forecaster=forecaster,
+        outlooks=outlooks,
         front=front,
         ingest=ingest,
         assets=assets,

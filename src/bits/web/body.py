@@ -24,10 +24,13 @@ COMPRESSIBLE = (
 )
 
 
+LANGUAGE_VARIES = "Accept-Encoding, Accept-Language"
+
+
 class Body:
     """Bytes to be sent many times."""
 
-    def __init__(self, data: bytes, content_type: str, *, vary: str = "Accept-Encoding, Accept-Language") -> None:
+    def __init__(self, data: bytes, content_type: str, *, vary: str = LANGUAGE_VARIES) -> None:
         self.data = data
         self.content_type = content_type
         self.vary = vary

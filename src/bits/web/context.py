@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bits.config import Config
     from bits.counters import Counters
     from bits.follow import Follower
+    from bits.forecaster import Forecaster
     from bits.ingest import Ingest
     from bits.liveness import Liveness
     from bits.presence import Presence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bits.web.auth import Signer
     from bits.web.front import Front
     from bits.web.live import Live
+    from bits.web.outlook import Outlooks
     from bits.web.pages import HomePage
     from bits.web.render import Assets, Renderer
 
@@ -36,6 +38,8 @@ class Context:
     follower: Follower | None  # only where other nodes may write to the log
     liveness: Liveness
     live: Live
+    forecaster: Forecaster
+    outlooks: Outlooks
     front: Front
     ingest: Ingest
     assets: Assets

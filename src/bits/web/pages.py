@@ -14,6 +14,7 @@ from bits.state import Freshness, State
 from bits.web import context, query
 from bits.web.body import Body
 from bits.web.context import Context
+from bits.web.outlook import palette_of, remember
 from bits.web.render import negotiate
 from bits.web.route import get
 from bits.web.wiki import read_page
@@ -79,34 +80,64 @@ def language_of(request: Request) -> str:
     return negotiate(request.headers.get("accept-language", ""))
 
 
+COOKIE_VARIES = "Accept-Encoding, Accept-Language, Cookie"
+
+
 class HomePage:
-    """The homepage, rendered once per change and language, not once per reader."""
+    """The homepage, rendered once per change, language and palette, not once per reader."""
 
     def __init__(self) -> None:
-        self._version = -1
-        self._pages: dict[str, Body] = {}
+        self._version: object = None
+        self._pages: dict[tuple[str, str, str], Body] = {}
 
-    def body(self, ctx: Context, language: str) -> Body:
+    def body(self, ctx: Context, language: str, palette: str, template: str = "home.html") -> Body:
+        """Return the page, or with outlook.html just what of it changes as time goes by."""
         live = ctx.live
-        if self._version != live.version:
-            self._version = live.version
+        version = live.version, ctx.outlooks.version
+        if self._version != version:
+            self._version = version
             self._pages.clear()
-        if language not in self._pages:
-            self._pages[language] = ctx.renderer.page(
-                "home.html",
+        key = language, palette, template
+        if key not in self._pages:
+            self._pages[key] = ctx.renderer.page(
+                template,
                 language,
+                vary=COOKIE_VARIES,
                 current="home",
                 state=view(live.state, live.fresh, ctx.config),
                 data=live.channels["ms"].wire.snapshot(live.state, live.fresh),
                 sensor_names={str(sensor): name for sensor, name in ctx.config.sensor_names.items()},
+                said=ctx.outlooks.said(),
+                palette=palette,
             )
-        return self._pages[language]
+        return self._pages[key]
 
 
 @get(bp, "/")
 async def home(request: Request) -> HTTPResponse:
+    """Show what is true now, and will be; `palette` is remembered."""
     ctx = context.of(request)
-    return ctx.home.body(ctx, language_of(request)).answer(request)
+    palette = palette_of(request)
+    answer = ctx.home.body(ctx, language_of(request), palette).answer(request)
+    if request.args.get("palette"):
+        remember(answer, palette)
+    return answer
+
+
+@get(bp, "/blind")
+async def blind(request: Request) -> HTTPResponse:
+    """The homepage in colours that all eyes can tell apart, from now on: an address known since 2013."""
+    ctx = context.of(request)
+    answer = ctx.home.body(ctx, language_of(request), "blind").answer(request)
+    remember(answer, "blind")
+    return answer
+
+
+@get(bp, "/outlook")
+async def outlook(request: Request) -> HTTPResponse:
+    """What of the homepage changes as time goes by: the page fetches it now and then."""
+    ctx = context.of(request)
+    return ctx.home.body(ctx, language_of(request), palette_of(request), "outlook.html").answer(request)
 
 
 @get(bp, "/log")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import mimetypes
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from babel.dates import format_datetime, format_time
+from babel.dates import format_date, format_datetime, format_time
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bits.config import Config
 from bits.errors import BitsError
-from bits.web.body import Body
+from bits.web.body import LANGUAGE_VARIES, Body
 
 HERE = Path(__file__).parent
 LANGUAGES = ("en", "it")  # the first is the texts' own, and the one for everybody else
@@ -109,7 +109,21 @@ class Renderer:
         def decimal(number: float) -> str:
             return format_decimal(number, "0.0", locale=language)
 
+        def about(at: datetime) -> str:
+            """To five minutes: no forecast knows more."""
+            return clock(datetime.fromtimestamp(round(at.timestamp() / 300) * 300, UTC))
+
+        def weekday_time(at: datetime) -> str:
+            return format_datetime(at, "EEEE HH:mm", tzinfo=zone, locale=language)
+
+        def weekday(day: date) -> str:
+            return format_date(day, "EEE", locale=language)
+
+        def brier(number: float) -> str:
+            return format_decimal(number, "0.000", locale=language)
+
         environment.filters |= {"moment": moment, "clock": clock, "iso": iso, "decimal": decimal}
+        environment.filters |= {"about": about, "weekday_time": weekday_time, "weekday": weekday, "brier": brier}
         # Data blocks are read by the browser as JSON, never run: only "<" could end them early.
         environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
         environment.globals |= {
@@ -127,7 +141,15 @@ class Renderer:
         }
         return environment
 
-    def page(self, template: str, language: str, **values: Any) -> Body:
-        """Render a page."""
+    def gettext(self, language: str) -> Callable[[str], str]:
+        """Return what translates a text."""
+        return _translations(language).gettext
+
+    def page(self, template: str, language: str, *, vary: str = LANGUAGE_VARIES, **values: Any) -> Body:
+        """Render a page.
+
+        Args:
+            vary: the request's headers that it depends on.
+        """
         html = self.environments[language].get_template(template).render(values)
-        return Body(html.encode(), "text/html; charset=utf-8")
+        return Body(html.encode(), "text/html; charset=utf-8", vary=vary)

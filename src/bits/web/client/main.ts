@@ -1,5 +1,6 @@
 // Tie the page together: the state the server rendered, the connection that keeps it true, the view that shows it.
 
+import { Outlook } from "./outlook";
 import { Connection, type World } from "./socket";
 import { reduce } from "./state";
 import type { Snapshot } from "./types";
@@ -31,6 +32,7 @@ if (document.getElementById("hero")) {
     () => state.seq,
     (frame) => {
       if (developer) console.debug("bits", frame);
+      if ("status" in frame) outlook.soon();
       state = reduce(state, frame);
       view.show(state);
     },
@@ -39,11 +41,14 @@ if (document.getElementById("hero")) {
       view.link(link);
     },
   );
+  const outlook = new Outlook();
   view.show(state);
   connection.start();
   addEventListener("online", () => connection.kick());
   document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "visible") connection.kick();
+    if (document.visibilityState !== "visible") return;
+    connection.kick();
+    outlook.soon();
   });
   void view.addChart(() => state);
 }

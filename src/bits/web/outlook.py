@@ -1,0 +1,292 @@
+"""The forecast in all its views: JSON, an image, and what the pages say of it. Made once per change, not per reader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from babel.dates import get_day_names
+from sanic import Blueprint, HTTPResponse, Request
+
+from bits.config import Config
+from bits.events import Status, Stored
+from bits.forecast import figures
+from bits.forecast.days import Calendar
+from bits.forecast.outlook import MINUTES, Outlook, nothing
+from bits.forecast.present import Present
+from bits.forecast.score import Score
+from bits.forecaster import Forecaster
+from bits.liveness import Clock
+from bits.web import context, query
+from bits.web.body import Body
+from bits.web.framing import CORS
+from bits.web.palette import DEFAULT, PALETTES, level
+from bits.web.picture import Words, draw
+from bits.web.route import get
+from bits.web.wire import encode
+
+bp = Blueprint("outlook")
+
+COOKIE = "palette"
+YEAR = 365 * 86400
+REFRESH = 60  # seconds that what is said of the next hours may be old
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A column of the table."""
+
+    date: date
+    is_today: bool
+    is_holiday: bool
+    is_closed: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A row of the table: a half hour, through the week."""
+
+    time: str
+    cells: list[tuple[int, int]]  # percent, step of the palette
+    now: int | None  # the column that is now
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a page shows of the outlook.
+
+    Args:
+        rows: what is always shown. folded: the hours at which nothing happens, before and after.
+    """
+
+    days: list[Day]
+    rows: list[Slot]
+    folded: list[Slot]
+    is_guess: bool
+    weeks: int
+    score: Score | None
+    present: Present | None
+    arrive: int | None  # percent, in half an hour
+    version: str
+
+
+class Outlooks:
+    """The views, finished.
+
+    Args:
+        zone, closures: as configured.
+    """
+
+    def __init__(self, config: Config, forecaster: Forecaster, clock: Clock) -> None:
+        self._config = config
+        self._forecaster = forecaster
+        self._clock = clock
+        self._version = 0  # of the outlook
+        self._events = 0
+        self._stamp: object = None
+        self._said: Said | None = None
+        self._bodies: dict[object, Body] = {}
+        self._pictures: dict[object, asyncio.Task[Body]] = {}
+
+    def outdate(self) -> None:
+        """There is a new outlook."""
+        self._version += 1
+        self._pictures.clear()
+
+    @property
+    def version(self) -> object:
+        """Differs whenever what a view would show may have changed: by a new outlook, an event, silence, or time."""
+        return (
+            self._version,
+            self._events,
+            self._forecaster.is_unknown(),
+            int(self._clock().timestamp()) // REFRESH,
+        )
+
+    def _refresh(self) -> None:
+        if self._stamp != self.version:
+            self._stamp = self.version
+            self._bodies.clear()
+            self._said = None
+
+    def on_events(self, batch: Sequence[Stored]) -> None:
+        """A status changes what is said of the next hours."""
+        self._events += any(isinstance(stored.event, Status) for stored in batch)
+
+    # --- for machines
+
+    def presence(self) -> Body:
+        return self._body("presence", lambda: {key: self._week()[key] for key in ("forecast", "known", "weeks")})
+
+    def api(self) -> Body:
+        return self._body("api", self._api)
+
+    def _body(self, name: str, make: Callable[[], dict[str, Any]]) -> Body:
+        self._refresh()
+        if name not in self._bodies:
+            self._bodies[name] = Body(encode(make()), "application/json", vary="Accept-Encoding")
+        return self._bodies[name]
+
+    def _week(self) -> dict[str, Any]:
+        return figures.week(self._outlook(), self._config.time_zone)
+
+    def _outlook(self) -> Outlook:
+        """Return the outlook, or what is to be said without one."""
+        if self._forecaster.outlook:
+            return self._forecaster.outlook
+        today = self._clock().astimezone(self._config.time_zone).date()
+        return nothing(today, Calendar(closures=self._config.closures))
+
+    def _api(self) -> dict[str, Any]:
+        data = self._week()
+        data["days"] = [
+            {"date": day.date.isoformat(), "holiday": day.is_holiday, "closed": day.is_closed, "reason": day.reason}
+            for day in _days(self._outlook(), self._config, None)
+        ]
+        present = self._forecaster.present()
+        data["nowcast"] = _present_json(present) if present and present.p else None
+        return data
+
+    # --- for people
+
+    def said(self) -> Said | None:
+        """Return what a page says; None: there is no forecast yet."""
+        self._refresh()
+        outlook = self._forecaster.outlook
+        if self._said is None and outlook and outlook.is_known:
+            self._said = _say(outlook, self._forecaster.present(), self._config, self._clock())
+            self._said = replace(self._said, version=f"{self._version}")
+        return self._said
+
+    async def picture(self, language: str, palette: str, scale: int, words: Words) -> Body:
+        """Draw in a thread, once for all who ask."""
+        key = language, palette, scale
+        if key not in self._pictures:
+            outlook = self._forecaster.outlook
+            hours = _hours(figures.table(outlook.p, outlook)) if outlook and outlook.is_known else None
+
+            async def paint() -> Body:
+                png = await asyncio.to_thread(draw, hours, words, palette=palette, scale=scale)
+                return Body(png, "image/png", vary="Accept-Language")
+
+            self._pictures[key] = asyncio.ensure_future(paint())
+        return await asyncio.shield(self._pictures[key])
+
+
+def _hours(rows: figures.Table) -> figures.Table:
+    """Return the means of the hours."""
+    per = len(rows[0]) // 24
+    return [[sum(row[hour * per : (hour + 1) * per]) / per for hour in range(24)] for row in rows]
+
+
+def _days(outlook: Outlook, config: Config, today: date | None) -> list[Day]:
+    days = []
+    for index in range(7):
+        day = outlook.origin + timedelta(days=index)
+        reason = next((closure.reason for closure in config.closures if closure.first <= day <= closure.last), "")
+        days.append(Day(day, day == today, outlook.holiday[index], outlook.closed[index], reason))
+    return figures.monday_first(days, outlook.origin)
+
+
+def _say(outlook: Outlook, present: Present | None, config: Config, now: datetime) -> Said:
+    local = now.astimezone(config.time_zone)
+    days = _days(outlook, config, local.date())
+    today = next((index for index, day in enumerate(days) if day.is_today), None)
+    slot_now = (local.hour * 60 + local.minute) // MINUTES
+    table = figures.table(outlook.p, outlook)
+    begin, end = figures.shown(table)
+    rows = [
+        Slot(
+            figures.clock(slot),
+            [(round(100 * row[slot]), level(row[slot])) for row in table],
+            today if slot == slot_now else None,
+        )
+        for slot in range(len(table[0]))
+    ]
+    return Said(
+        days=days,
+        rows=rows[begin:end],
+        folded=rows[:begin] + rows[end:],
+        is_guess=outlook.weeks < figures.FEW,
+        weeks=outlook.weeks,
+        score=outlook.score,
+        present=present if present and present.p else None,
+        arrive=round(present.p[0] * 100) if present and present.p else None,
+        version="",
+    )
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
+def _present_json(present: Present) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "timestamp": _milliseconds(present.at),
+        "open": present.is_open,
+        "step_minutes": MINUTES,
+        "forecast": [round(p, 4) for p in present.p],
+    }
+    if present.until:
+        data["until"] = _milliseconds(present.until)
+    if present.opening:
+        at, p, is_likely = present.opening
+        data["opening"] = {"timestamp": _milliseconds(at), "forecast": round(p, 4), "likely": is_likely}
+    return data
+
+
+# --- routes
+
+
+@get(bp, "/presence")
+async def presence(request: Request) -> HTTPResponse:
+    """The chance of an open door for each half hour of the week, Monday 00:00 first."""
+    answer = context.of(request).outlooks.presence().answer(request)
+    answer.headers.update(CORS)
+    return answer
+
+
+@get(bp, "/api/v1/forecast")
+async def forecast(request: Request) -> HTTPResponse:
+    """All there is: intervals, days, score, the next hours. Fields: docs/forecast.md."""
+    answer = context.of(request).outlooks.api().answer(request)
+    answer.headers.update(CORS)
+    return answer
+
+
+@get(bp, "/bits_presence.png")
+async def image(request: Request) -> HTTPResponse:
+    """The forecast as an image."""
+    from bits.web.pages import language_of
+
+    ctx = context.of(request)
+    palette = query.choice(request, "palette", DEFAULT, tuple(PALETTES))
+    scale = query.integer(request, "scale", 1, 1, 3)
+    language = language_of(request)
+    gettext = ctx.renderer.gettext(language)
+    words = Words(
+        title=gettext("How likely is %(space)s open? In percent, by hour") % {"space": ctx.config.space_name},
+        weekdays=weekdays(language),
+        legend=gettext("Chance of an open door"),
+        nothing=gettext("Not enough data yet for a forecast."),
+    )
+    return (await ctx.outlooks.picture(language, palette, scale, words)).answer(request)
+
+
+def weekdays(language: str) -> list[str]:
+    names = get_day_names("abbreviated", locale=language)
+    return [names[day] for day in range(7)]
+
+
+def palette_of(request: Request) -> str:
+    """Return the palette a reader wants: by the address, else as remembered."""
+    wanted = request.args.get(COOKIE) or request.cookies.get(COOKIE) or DEFAULT
+    return wanted if wanted in PALETTES else DEFAULT
+
+
+def remember(answer: HTTPResponse, palette: str) -> None:
+    answer.add_cookie(COOKIE, palette, path="/", max_age=YEAR, samesite="Lax", httponly=True, secure=False)
