@@ -13,12 +13,17 @@ import threading
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from benchmarks.forecast import fill
+from benchmarks.places import place
+from bits.forecast.occupancy import Record
 from bits.migrate import upgrade
 from bits.store import Store, make_engine
 
@@ -229,6 +234,30 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 @pytest.fixture
 def server(make_server: Callable[..., Server]) -> Server:
     return make_server()
+
+
+# --- a server with a past
+
+ROME = ZoneInfo("Europe/Rome")
+HISTORY_WEEKS = 20
+
+
+def history(habit: str = "nights", weeks: int = HISTORY_WEEKS) -> Record:
+    """Return what happened until a minute ago, from some Mondays ago."""
+    today = datetime.now(ROME).date()
+    first = today - timedelta(days=today.weekday() + 7 * weeks)
+    return place(habit, weeks + 1, zone=ROME, first=first).until(time.time() - 60)
+
+
+@pytest.fixture
+def settled(make_server: Callable[..., Server], tmp_path: Path) -> Server:
+    """A server whose log tells of some months, and which has learned from it."""
+    uri = f"sqlite:///{tmp_path}/full.db"
+    with ThreadPoolExecutor(1) as thread:  # the browser's loop may be running in this one
+        thread.submit(lambda: asyncio.run(fill(uri, history()))).result()
+    server = make_server(db_uri=uri, time_zone="Europe/Rome", stale_after="0")
+    wait_until(lambda: server.metric("forecasts_total"), "a forecast")
+    return server
 
 
 # --- the browser

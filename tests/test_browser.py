@@ -221,5 +221,52 @@ def test_screenshots(
     assert (SCREENSHOTS / f"home-{width}-{scheme}.png").stat().st_size > 10_000
 
 
+def test_the_forecast_is_a_table_in_the_colours_one_asks_for(settled: Server, open_page: Callable[..., Any]) -> None:
+    page = open_page(settled.url)
+    table = page.get_by_role("table", name="How likely it is open, for each half hour of the coming week")
+    expect(table.get_by_role("columnheader")).to_have_count(7)
+    expect(table.locator("[aria-current=time]")).to_have_count(1)
+    cell = table.locator("tbody td").first
+    ground = "element => getComputedStyle(element).backgroundColor"
+    safe = cell.evaluate(ground)
+    page.get_by_role("link", name="Show it in green and red").click()
+    expect(page.locator("#forecast")).to_have_attribute("data-palette", "classic")
+    assert cell.evaluate(ground) != safe
+    page.goto(settled.url)  # remembered
+    expect(page.locator("#forecast")).to_have_attribute("data-palette", "classic")
+    page.goto(settled.url + "/blind")
+    assert cell.evaluate(ground) == safe
+    page.goto(settled.url + "/info")
+    picture = page.get_by_role("img", name="How likely it is open, by weekday and hour")
+    assert picture.evaluate("image => image.naturalWidth") == 710
+
+
+def test_what_is_to_come_changes_with_the_status(settled: Server, open_page: Callable[..., Any]) -> None:
+    settled.say("status 0")
+    page = open_page(settled.url)
+    page.evaluate("window.sameDocument = true")
+    outlook = page.locator("#outlook")
+    expect(outlook).to_contain_text(re.compile("will probably open about|best chance"))
+    settled.say("status 1")
+    expect(page.locator("#status")).to_have_text("Open")
+    expect(outlook).to_contain_text("probably")
+    expect(outlook).not_to_contain_text("open about")
+    expect(outlook).to_contain_text(re.compile(r"if you arrive in 30 minutes: \d+%"))
+    assert page.evaluate("window.sameDocument")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 360, 768, 1440])
+def test_the_forecast_fits_every_screen(
+    settled: Server, open_page: Callable[..., Any], width: int, scheme: str
+) -> None:
+    page = open_page(settled.url, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    expect(page.locator("#link")).to_have_text("Live: this page changes by itself")
+    shoot(page, f"forecast-{width}-{scheme}")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    # Nothing is wider than its cell.
+    assert page.evaluate("[...document.querySelectorAll('.forecast td')].every(td => td.scrollWidth <= td.clientWidth)")
+
+
 def test_the_folder_for_screenshots_is_ignored() -> None:
     assert "screenshots/" in Path(ROOT / ".gitignore").read_text().split()

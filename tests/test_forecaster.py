@@ -14,7 +14,6 @@ from io import BytesIO
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -32,28 +31,7 @@ from bits.forecaster import Forecaster
 from bits.refit import in_own_process, learn, read, task, to_record
 from bits.store import Store
 from bits.web.palette import CLASSIC, PALETTES, SAFE, ink, level, luminance
-from tests.conftest import ROOT, T0, Server, at, until, wait_until
-
-ROME = ZoneInfo("Europe/Rome")
-WEEKS = 20
-
-
-def history(habit: str = "nights", weeks: int = WEEKS) -> Record:
-    """Return what happened until now, from some Mondays ago."""
-    today = datetime.now(ROME).date()
-    first = today - timedelta(days=today.weekday() + 7 * weeks)
-    return place(habit, weeks + 1, zone=ROME, first=first).until(datetime.now(UTC).timestamp() - 60)
-
-
-@pytest.fixture
-def settled(make_server: Callable[..., Server], tmp_path: Path) -> Server:
-    """A server whose log tells of some months, and which has learned from it."""
-    uri = f"sqlite:///{tmp_path}/full.db"
-    asyncio.run(fill(uri, history()))
-    server = make_server(db_uri=uri, time_zone="Europe/Rome", stale_after="0")
-    wait_until(lambda: server.metric("forecasts_total"), "a forecast")
-    return server
-
+from tests.conftest import HISTORY_WEEKS, ROME, ROOT, T0, Server, at, history, until, wait_until
 
 # --- from the log
 
@@ -209,7 +187,7 @@ def test_the_api_tells_all(settled: Server) -> None:
     known = settled.json("/api/v1/forecast")
     assert known["time_zone"] == "Europe/Rome"
     assert known["slot_minutes"] == 30
-    assert known["weeks"] >= WEEKS - 1
+    assert known["weeks"] >= HISTORY_WEEKS - 1
     for low, p, high in zip(*(chain(*known[key]) for key in ("low", "forecast", "high")), strict=True):
         assert 0 <= low <= p <= high <= 1
     assert [date.fromisoformat(day["date"]).weekday() for day in known["days"]] == list(range(7))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,27 +109,28 @@ def main() -> None:
     sys.stdout.buffer.write(pickle.dumps(outlook))
 
 
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bits.refit"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # one core is enough to take
+    )
+
+
 async def in_own_process(given: Task) -> Outlook:
     """Learn elsewhere.
 
     Raises:
         RuntimeError: it went wrong; says how.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "bits.refit",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # one core is enough to take
-    )
+    # Not asyncio's own: its fork copies the tables of all our pages while the loop waits. This is a vfork in a thread.
+    process = await asyncio.to_thread(_start)
     try:
-        answer, errors = await process.communicate(pickle.dumps(given))
+        answer, errors = await asyncio.to_thread(process.communicate, pickle.dumps(given))
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        process.kill()  # where we are told to end before it has
     if process.returncode:
         said = errors.decode(errors="replace").strip().rpartition("\n")[2]
         raise RuntimeError(said or f"it ended with {process.returncode}")

@@ -108,16 +108,16 @@ def busyness(weeks: Weeks, constants: Floats) -> Floats:
         constants: shape (c,), time constants in weeks.
     Returns: shape (weeks + 1, c), 0..1; 0 where nothing had been seen.
     """
-    seen = weeks.seen.sum(2).reshape(-1)
-    share = weeks.is_open.sum(2).reshape(-1) / np.maximum(seen, 1)
+    seen = weeks.seen.sum(2)
+    share = weeks.is_open.sum(2) / np.maximum(seen, 1)
     known = (seen > 0).astype(np.float64)
-    days = np.arange(len(seen))
-    ago = np.arange(len(weeks) + 1)[:, None] * WEEK - 1 - days
-    columns = []
-    for constant in constants:
-        decayed = np.where(ago >= 0, np.exp(-np.maximum(ago, 0) / (WEEK * constant)), 0.0)
-        columns.append((decayed @ (share * known)) / np.maximum(decayed @ known, 1e-9))
-    return np.stack(columns, 1)
+    within = np.exp(-np.arange(WEEK)[::-1, None] / (WEEK * constants))
+    opened, weight = (share * known) @ within, known @ within
+    keep = np.exp(-1 / constants)
+    sums = np.zeros((2, len(weeks) + 1, len(constants)))
+    for week in range(len(weeks)):
+        sums[:, week + 1] = keep * sums[:, week] + (opened[week], weight[week])
+    return np.asarray(sums[0] / np.maximum(sums[1], 1e-9))
 
 
 def smooth(x: Floats | Float32s, width: float) -> Floats:

@@ -55,9 +55,9 @@ def forecast(weeks: Weeks) -> Forecasts | None:
     truth = weeks.is_open[known], weeks.seen[known]
     trust = shares(week_loss(candidates[:, :-1], *truth), half_life=HALF_LIFE, rate=KERNEL_RATE)
     by_likeness = expit(np.einsum("kt,ktds->tds", trust, logit(candidates)))
-    stacked = stack.forecast(past, by_likeness)
-    both = expit((logit(by_likeness) + logit(stacked)) / 2)
-    final = np.stack([by_likeness, stacked, both])
+    stacked = stack.forecasts(past, by_likeness)
+    between = expit((logit(by_likeness) + logit(stacked)) / 2)
+    final = np.concatenate([by_likeness[None], stacked, between])
     trust_final = shares(week_loss(final[:, :-1], *truth), half_life=HALF_LIFE, rate=FINAL_RATE)
     p = expit(np.einsum("kt,ktds->tds", trust_final, logit(final)))
     return Forecasts(targets, p, np.einsum("kt,ktd->td", trust, sizes))

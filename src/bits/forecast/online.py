@@ -75,14 +75,14 @@ class Ridge:
         self._identity = np.eye(prior.shape[-1])
 
     def predict(self, x: Floats) -> Floats:
-        """Args: x: shape (..., rows, features). Returns: shape (..., rows)."""
+        """Args: x: shape (..., rows, features), or (rows, features) for all alike. Returns: shape (..., rows)."""
         return expit(np.matmul(x, self.weights[..., None])[..., 0])
 
     def learn(self, x: Floats, y: Floats, weight: Floats) -> None:
         """Take in a week.
 
         Args:
-            x: shape (..., rows, features). y: shape (..., rows), 0 or 1. weight: shape (..., rows), 0 leaves out.
+            x: as for `predict`. y: shape (..., rows), 0 or 1. weight: shape (..., rows), 0 leaves out.
         """
         p = self.predict(x)
         curvature = weight * np.maximum(p * (1 - p), EPSILON)

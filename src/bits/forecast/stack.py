@@ -14,6 +14,7 @@ HALF_LIFE = 100.0
 # Pull towards the prior, in rows, as a ridge on standardised inputs would have it: logits spread widely, flags little.
 # The spreads are fixed, not measured, so that no forecast depends on a later week.
 PENALTY_LOGIT, PENALTY_FLAG = 4000.0, 250.0
+PULLS = (1.0, 0.1, 0.01)  # shares of that: who forecasts decides by the past how far to let go of the prior
 
 
 def inputs(past: Past, kernel_p: Floats) -> tuple[Floats, Floats]:
@@ -82,18 +83,18 @@ def profile(past: Past, ever: Floats, constant: float) -> Floats:
     return result
 
 
-def forecast(past: Past, kernel_p: Floats) -> Floats:
+def forecasts(past: Past, kernel_p: Floats) -> Floats:
     """Forecast the targets, each by what the weeks before it have taught. Targets rise by one.
 
-    Returns: shape (targets, 7, slots).
+    Returns: shape (PULLS, targets, 7, slots).
     """
     x, penalty = inputs(past, kernel_p)
-    prior = np.zeros(x.shape[-1])
-    prior[0] = 1.0
-    ridge = Ridge(prior, penalty, HALF_LIFE)
-    result = np.empty(kernel_p.shape)
+    prior = np.zeros((len(PULLS), x.shape[-1]))
+    prior[:, 0] = 1.0
+    ridge = Ridge(prior, np.array(PULLS)[:, None] * penalty, HALF_LIFE)
+    result = np.empty((len(PULLS), *kernel_p.shape))
     for index, target in enumerate(past.targets):
-        result[index] = ridge.predict(x[index]).reshape(kernel_p.shape[1:])
+        result[:, index] = ridge.predict(x[index]).reshape(len(PULLS), *kernel_p.shape[1:])
         if target < len(past.weeks):
             ridge.learn(x[index], past.weeks.is_open[target].reshape(-1), past.weeks.seen[target].reshape(-1))
     return result
