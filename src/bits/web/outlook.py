@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from babel.dates import get_day_names
@@ -17,15 +16,15 @@ from bits.forecast import figures
 from bits.forecast.days import Calendar
 from bits.forecast.outlook import MINUTES, Outlook, nothing
 from bits.forecast.present import Present
-from bits.forecast.score import Score
 from bits.forecaster import Forecaster
 from bits.liveness import Clock
 from bits.web import context, query
 from bits.web.body import Body
 from bits.web.framing import CORS
-from bits.web.palette import DEFAULT, PALETTES, level
+from bits.web.palette import DEFAULT, PALETTES
 from bits.web.picture import Words, draw
 from bits.web.route import get
+from bits.web.said import Said, days_of, say
 from bits.web.wire import encode
 
 bp = Blueprint("outlook")
@@ -35,51 +34,8 @@ YEAR = 365 * 86400
 REFRESH = 60  # seconds that what is said of the next hours may be old
 
 
-@dataclass(frozen=True, slots=True)
-class Day:
-    """A column of the table."""
-
-    date: date
-    is_today: bool
-    is_holiday: bool
-    is_closed: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A row of the table: a half hour, through the week."""
-
-    time: str
-    cells: list[tuple[int, int]]  # percent, step of the palette
-    now: int | None  # the column that is now
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a page shows of the outlook.
-
-    Args:
-        rows: what is always shown. folded: the hours at which nothing happens, before and after.
-    """
-
-    days: list[Day]
-    rows: list[Slot]
-    folded: list[Slot]
-    is_guess: bool
-    weeks: int
-    score: Score | None
-    present: Present | None
-    arrive: int | None  # percent, in half an hour
-    version: str
-
-
 class Outlooks:
-    """The views, finished.
-
-    Args:
-        zone, closures: as configured.
-    """
+    """The views, finished."""
 
     def __init__(self, config: Config, forecaster: Forecaster, clock: Clock) -> None:
         self._config = config
@@ -90,12 +46,12 @@ class Outlooks:
         self._stamp: object = None
         self._said: Said | None = None
         self._bodies: dict[object, Body] = {}
-        self._pictures: dict[object, asyncio.Task[Body]] = {}
+        self._pictures: dict[object, Body] = {}
 
     def outdate(self) -> None:
         """There is a new outlook."""
         self._version += 1
-        self._pictures.clear()
+        self._pictures = {}  # another: what is being drawn still goes into the old one
 
     @property
     def version(self) -> object:
@@ -120,7 +76,7 @@ class Outlooks:
     # --- for machines
 
     def presence(self) -> Body:
-        return self._body("presence", lambda: {key: self._week()[key] for key in ("forecast", "known", "weeks")})
+        return self._body("presence", self._presence)
 
     def api(self) -> Body:
         return self._body("api", self._api)
@@ -130,6 +86,10 @@ class Outlooks:
         if name not in self._bodies:
             self._bodies[name] = Body(encode(make()), "application/json", vary="Accept-Encoding")
         return self._bodies[name]
+
+    def _presence(self) -> dict[str, Any]:
+        week = self._week()
+        return {key: week[key] for key in ("forecast", "known", "weeks")}
 
     def _week(self) -> dict[str, Any]:
         return figures.week(self._outlook(), self._config.time_zone)
@@ -145,7 +105,7 @@ class Outlooks:
         data = self._week()
         data["days"] = [
             {"date": day.date.isoformat(), "holiday": day.is_holiday, "closed": day.is_closed, "reason": day.reason}
-            for day in _days(self._outlook(), self._config, None)
+            for day in days_of(self._outlook(), self._config, None)
         ]
         present = self._forecaster.present()
         data["nowcast"] = _present_json(present) if present and present.p else None
@@ -158,66 +118,25 @@ class Outlooks:
         self._refresh()
         outlook = self._forecaster.outlook
         if self._said is None and outlook and outlook.is_known:
-            self._said = _say(outlook, self._forecaster.present(), self._config, self._clock())
-            self._said = replace(self._said, version=f"{self._version}")
+            self._said = say(outlook, self._forecaster.present(), self._config, self._clock(), self._version)
         return self._said
 
     async def picture(self, language: str, palette: str, scale: int, words: Words) -> Body:
-        """Draw in a thread, once for all who ask."""
+        """Draw, in a thread."""
         key = language, palette, scale
-        if key not in self._pictures:
+        pictures = self._pictures
+        if key not in pictures:
             outlook = self._forecaster.outlook
             hours = _hours(figures.table(outlook.p, outlook)) if outlook and outlook.is_known else None
-
-            async def paint() -> Body:
-                png = await asyncio.to_thread(draw, hours, words, palette=palette, scale=scale)
-                return Body(png, "image/png", vary="Accept-Language")
-
-            self._pictures[key] = asyncio.ensure_future(paint())
-        return await asyncio.shield(self._pictures[key])
+            png = await asyncio.to_thread(draw, hours, words, palette=palette, scale=scale)
+            pictures[key] = Body(png, "image/png", vary="Accept-Language")
+        return pictures[key]
 
 
 def _hours(rows: figures.Table) -> figures.Table:
     """Return the means of the hours."""
     per = len(rows[0]) // 24
     return [[sum(row[hour * per : (hour + 1) * per]) / per for hour in range(24)] for row in rows]
-
-
-def _days(outlook: Outlook, config: Config, today: date | None) -> list[Day]:
-    days = []
-    for index in range(7):
-        day = outlook.origin + timedelta(days=index)
-        reason = next((closure.reason for closure in config.closures if closure.first <= day <= closure.last), "")
-        days.append(Day(day, day == today, outlook.holiday[index], outlook.closed[index], reason))
-    return figures.monday_first(days, outlook.origin)
-
-
-def _say(outlook: Outlook, present: Present | None, config: Config, now: datetime) -> Said:
-    local = now.astimezone(config.time_zone)
-    days = _days(outlook, config, local.date())
-    today = next((index for index, day in enumerate(days) if day.is_today), None)
-    slot_now = (local.hour * 60 + local.minute) // MINUTES
-    table = figures.table(outlook.p, outlook)
-    begin, end = figures.shown(table)
-    rows = [
-        Slot(
-            figures.clock(slot),
-            [(round(100 * row[slot]), level(row[slot])) for row in table],
-            today if slot == slot_now else None,
-        )
-        for slot in range(len(table[0]))
-    ]
-    return Said(
-        days=days,
-        rows=rows[begin:end],
-        folded=rows[:begin] + rows[end:],
-        is_guess=outlook.weeks < figures.FEW,
-        weeks=outlook.weeks,
-        score=outlook.score,
-        present=present if present and present.p else None,
-        arrive=round(present.p[0] * 100) if present and present.p else None,
-        version="",
-    )
 
 
 def _milliseconds(at: datetime) -> int:
