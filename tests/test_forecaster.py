@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -219,6 +220,23 @@ def test_a_space_without_a_past_says_so(server: Server) -> None:
     assert "Not enough data yet" in server.get("/")[2].decode()
     image = Image.open(BytesIO(server.get("/bits_presence.png")[2]))
     assert image.size == (710, 268)
+
+
+def test_a_server_that_stops_while_it_learns_leaves_nobody_behind(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    uri = f"sqlite:///{tmp_path}/full.db"
+    asyncio.run(fill(uri, history()))
+    server = make_server(db_uri=uri, stale_after="0")
+    pid = server.process.pid
+
+    def child() -> str:  # whichever thread started it
+        listed = [Path(f"/proc/{pid}/task/{thread}/children") for thread in os.listdir(f"/proc/{pid}/task")]
+        return "".join(file.read_text() for file in listed if file.exists()).strip()
+
+    learner = int(wait_until(child, "a learner"))
+    assert server.stop() == 0
+    wait_until(lambda: not Path(f"/proc/{learner}").exists(), "the learner's end")
 
 
 class Table(HTMLParser):
