@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from io import BytesIO
@@ -231,8 +232,11 @@ def test_a_server_that_stops_while_it_learns_leaves_nobody_behind(
     pid = server.process.pid
 
     def child() -> str:  # whichever thread started it
-        listed = [Path(f"/proc/{pid}/task/{thread}/children") for thread in os.listdir(f"/proc/{pid}/task")]
-        return "".join(file.read_text() for file in listed if file.exists()).strip()
+        children = ""
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError):  # a thread may end while we look
+                children += Path(f"/proc/{pid}/task/{thread}/children").read_text()
+        return children.strip()
 
     learner = int(wait_until(child, "a learner"))
     assert server.stop() == 0
