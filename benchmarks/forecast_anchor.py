@@ -20,7 +20,7 @@ from benchmarks.places import FIRST, HABITS, ZONE, place
 from bits.forecast import kernel, model, rows, stack
 from bits.forecast.days import calendar
 from bits.forecast.occupancy import Floats, Record, occupancy
-from bits.forecast.score import brier, climatology, log_loss, reliability, scored
+from bits.forecast.score import brier, calibration_error, climatology, log_loss, reliability, scored
 from bits.forecast.slots import grid
 from bits.forecast.weeks import Weeks, arrange, span
 
@@ -83,7 +83,7 @@ def compare(name: str, weeks: Weeks) -> None:
     their_seconds = time.perf_counter() - begin
     print(f"{name:16}{count:6}", end="")
     for p in (made.p[-count - 1 : -1], theirs, climatology(weeks)[-count:]):
-        error = sum(bin_.share * abs(bin_.forecast - bin_.open) for bin_ in reliability(p, *truth))
+        error = calibration_error(reliability(p, *truth))
         print(f"{brier(p, *truth):10.4f}{log_loss(p, *truth):8.4f}{error:7.3f}", end="")
     print(f"{own_seconds:9.2f}{their_seconds:7.2f}", flush=True)
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from bits import refit
 from bits.config import Config
 from bits.errors import BitsError
 from bits.forecast import figures, rows
-from bits.forecast.days import calendar
 from bits.forecast.occupancy import Record
 from bits.forecast.outlook import Outlook, look_ahead
 from bits.forecast.score import LEAST_BEFORE, Score
-from bits.store import Store, make_engine
+from bits.refit import learn, task
 from bits.web.palette import PALETTES, ink, level
 
 
@@ -27,26 +26,13 @@ def foretell(config: Config, file: str | None, *, score: bool) -> Outlook:
         file: path, or "-" for standard input.
         score: look from a Monday, so that weeks are those of the calendar.
     """
-    zone = config.time_zone
-    known = calendar(config.holidays_country, config.holidays_region, zone.key, config.closures)
-    now = datetime.now(UTC)
-    if file:
-        record = read(file, away=rows.CODES[config.away_counts_as])
-        origin = datetime.fromtimestamp(record.end, zone).date()
-    else:
-        origin = now.astimezone(zone).date()
-        record = asyncio.run(_own(refit.task(config, origin, now.timestamp())))
+    record = read(file, away=rows.CODES[config.away_counts_as]) if file else None
+    end = record.end if record else time.time()
+    origin = datetime.fromtimestamp(end, config.time_zone).date()
     if score:
         origin -= timedelta(days=origin.weekday())
-    return look_ahead(record, zone, origin, known)
-
-
-async def _own(task: refit.Task) -> Record:
-    store = Store(make_engine(task.db_uri))
-    try:
-        return await refit.read(store, task)
-    finally:
-        await store.close()
+    given = task(config, origin, end)
+    return look_ahead(record, given.time_zone, origin, given.calendar) if record else asyncio.run(learn(given))
 
 
 def read(file: str, *, away: int) -> Record:
@@ -103,8 +89,7 @@ def _cell(p: float, palette: str, colour: bool) -> str:
 
 
 def sentence(score: Score) -> str:
-    skill = score.skill["climatology"]
-    better = f"{100 * skill:.0f} % better" if skill is not None and skill > 0.005 else "no better"
+    better = f"{score.better} % better" if score.better else "no better"
     return (
         f"Checked on the last {score.weeks} weeks, each forecast from the weeks before it: "
         f"Brier score {score.brier:.4f}, {better} than the plain average of all weeks."

@@ -22,7 +22,7 @@ from bits.config import Config
 from bits.forecast.days import Calendar, calendar
 from bits.forecast.occupancy import CLOSED, UNKNOWN, Record
 from bits.forecast.outlook import Outlook, look_ahead
-from bits.forecast.rows import CODES
+from bits.forecast.rows import CODES, codes
 from bits.store import Store, make_engine
 
 NICE = 10  # whoever serves goes first
@@ -67,9 +67,9 @@ def to_record(
             `patience` seconds on. None, where silence does not matter.
         end: the instant up to which the log tells.
     """
-    codes = {**CODES, "away": CODES[away]}
+    known = codes(CODES[away])
     times = np.array([at for at, _ in statuses], np.float64)
-    values = np.array([codes.get(value, CLOSED) for _, value in statuses], np.int8)
+    values = np.array([known.get(value, CLOSED) for _, value in statuses], np.int8)
     # A bridge delivers late what it could not deliver before: by time, then by the log's order.
     order = np.argsort(times, kind="stable")
     times, values = times[order], values[order]

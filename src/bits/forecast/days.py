@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 
@@ -23,13 +23,13 @@ class Calendar:
 
     country: str = ""
     region: str = ""
-    closures: tuple[Closure, ...] = field(default=())
+    closures: tuple[Closure, ...] = ()
 
     @cached_property
     def _holidays(self) -> holidays.HolidayBase | None:
         if not self.country:
             return None
-        return holidays.country_holidays(self.country, subdiv=self.region or None, language="en_US")
+        return holidays.country_holidays(self.country, subdiv=self.region or None)
 
     def is_holiday(self, day: date) -> bool:
         return self._holidays is not None and day in self._holidays

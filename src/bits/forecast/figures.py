@@ -69,5 +69,5 @@ def score(of: Score | None) -> dict[str, Any]:
         "log_loss": round(of.log_loss, 6),
         "calibration_error": round(of.calibration_error, 6),
         "weeks": of.weeks,
-        "skill": {name: None if of.skill[name] is None else round(of.skill[name] or 0.0, 6) for name in BASELINES},
+        "skill": {name: skill if skill is None else round(skill, 6) for name, skill in of.skill.items()},
     }

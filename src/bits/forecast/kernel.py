@@ -88,7 +88,7 @@ class Past:
         self.age = (targets[:, None] - np.arange(count)).astype(np.float32)
         self.is_past = self.age > 0
         self.season = np.abs((self.age + YEAR / 2) % YEAR - YEAR / 2).astype(np.float32)
-        holidays = np.minimum((weeks.holiday & weeks.workday).sum(1), 2).astype(np.float32)
+        holidays = np.minimum(weeks.holidays_a_week, 2).astype(np.float32)
         self.holidays = holidays[targets][:, None] - holidays[:count]
         busy = np.log(busyness(weeks, BUSY) + 0.02).astype(np.float32)
         self.busy = (busy[targets][:, None] - busy[:count]) ** 2

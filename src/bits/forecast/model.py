@@ -44,7 +44,7 @@ class Forecasts:
 
 def forecast(weeks: Weeks) -> Forecasts | None:
     """Forecast every week of the past from those before it, and the week to come; None: too little is known."""
-    if len(weeks) < FIRST or (weeks.seen.mean((1, 2)) > 0.5).sum() < FIRST:
+    if len(weeks) < FIRST or weeks.known < FIRST:
         return None
     targets = np.arange(FIRST, len(weeks) + 1)
     past = kernel.Past(weeks, targets)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bits.forecast.occupancy import CLOSED, OPEN, UNKNOWN, Bools, Floats, Record
-from bits.forecast.online import EPSILON, Ridge, logit
+from bits.forecast.online import EPSILON, Ridge, expit, logit
 from bits.forecast.slots import Grid, Ints
 
 HORIZONS = 24  # slots ahead: twelve hours of thirty minutes
@@ -72,16 +72,31 @@ def untrained() -> Ridge:
     return Ridge(prior, np.full(prior.shape, PENALTY), HALF_LIFE)
 
 
-def predict(weights: Floats, now: Now) -> Floats:
+def predict(weights: Floats, x: Floats, is_open: Bools) -> Floats:
     """Return the probability that the space is open after each horizon, shape (n, HORIZONS).
 
     Args:
         weights: shape (2, HORIZONS, INPUTS), learned.
+        x: shape (HORIZONS, n, INPUTS), from `inputs`. is_open: shape (n,), the state.
     """
-    x = inputs(now)
-    chosen = weights[now.is_open.astype(int)].swapaxes(0, 1)  # (HORIZONS, n, INPUTS)
-    p = 1 / (1 + np.exp(-np.clip((x * chosen).sum(-1).T, -30, 30)))
-    return np.asarray(np.clip(p, EPSILON, 1 - EPSILON))
+    chosen = weights[is_open.astype(int)].swapaxes(0, 1)  # (HORIZONS, n, INPUTS)
+    return np.clip(expit((x * chosen).sum(-1).T), EPSILON, 1 - EPSILON)
+
+
+def state_at(record: Record, at: Floats) -> tuple[Floats, Floats]:
+    """Return the state at some instants (OPEN, CLOSED, UNKNOWN) and its age in seconds.
+
+    Args:
+        at: shape (n,), seconds since 1970. Before the record, and after its end, the state is UNKNOWN.
+    """
+    if not len(record.times):
+        return np.full(len(at), float(UNKNOWN)), np.zeros(len(at))
+    changed = np.flatnonzero(np.diff(record.values, prepend=np.int8(-2)))
+    times, values = record.times[changed], record.values[changed]
+    index = np.searchsorted(times, at, side="right") - 1
+    known = (index >= 0) & (at <= record.end)
+    index = np.maximum(index, 0)
+    return np.where(known, values[index], float(UNKNOWN)), np.where(known, at - times[index], 0.0)
 
 
 def states(record: Record, grid: Grid) -> tuple[Floats, Floats]:
@@ -91,15 +106,8 @@ def states(record: Record, grid: Grid) -> tuple[Floats, Floats]:
     """
     slots = grid.shape[0] * grid.shape[1]
     state, age = np.full(slots, float(UNKNOWN)), np.zeros(slots)
-    if len(record.times):
-        shown, first_cell = np.unique(grid.slot, return_index=True)
-        begins = (grid.start + grid.length * first_cell).astype(np.float64)
-        changed = np.flatnonzero(np.diff(record.values, prepend=np.int8(-2)))
-        times, values = record.times[changed], record.values[changed]
-        index = np.searchsorted(times, begins, side="right") - 1
-        known = (index >= 0) & (begins < record.end)
-        state[shown] = np.where(known, values[np.maximum(index, 0)], UNKNOWN)
-        age[shown] = np.where(known, begins - times[np.maximum(index, 0)], 0)
+    shown, first_cell = np.unique(grid.slot, return_index=True)
+    state[shown], age[shown] = state_at(record, (grid.start + grid.length * first_cell).astype(np.float64))
     return state.reshape(grid.shape), age.reshape(grid.shape)
 
 
@@ -147,11 +155,12 @@ def train(weekly: Floats, is_open: Floats, seen: Floats, share: Floats, state: F
         now = Now(state[week, chosen] == OPEN, age[week, chosen], *look.at(at), weekly[week][ahead[known]])
         later = ahead[known][:, 1:]
         outcome, visible = is_open[week][later], seen[week][later]
-        p[week, chosen] = predict(ridge.weights, now)
+        x = inputs(now)
+        p[week, chosen] = predict(ridge.weights, x, now.is_open)
         said[week, chosen] = weekly[week][later]
         truth[week, chosen] = np.where(visible > 0, outcome, np.nan)
         own = np.stack([~now.is_open, now.is_open])[:, None, :]
-        ridge.learn(inputs(now), outcome.T, own * visible.T)
+        ridge.learn(x, outcome.T, own * visible.T)
     return Trained(ridge.weights, p, said, truth)
 
 

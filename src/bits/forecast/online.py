@@ -22,6 +22,12 @@ def decay(half_life: float) -> float:
     return float(0.5 ** (1 / half_life))
 
 
+def slot_loss(p: Floats, is_open: Floats, seen: Floats) -> Floats:
+    """Return the log loss of each slot, in nats; 0 where it was not seen."""
+    p = np.clip(p, EPSILON, 1 - EPSILON)
+    return np.asarray(-np.log(np.where(is_open > 0, p, 1 - p)) * seen)
+
+
 def week_loss(p: Floats, is_open: Floats, seen: Floats) -> Floats:
     """Return the mean log loss of the seen slots of each week.
 
@@ -29,9 +35,7 @@ def week_loss(p: Floats, is_open: Floats, seen: Floats) -> Floats:
         p: shape (..., weeks, 7, slots). is_open, seen: shape (weeks, 7, slots).
     Returns: shape (..., weeks), in nats; 0 for a week of which nothing was seen.
     """
-    p = np.clip(p, EPSILON, 1 - EPSILON)
-    loss = -np.log(np.where(is_open > 0, p, 1 - p)) * seen
-    return np.asarray(loss.sum((-2, -1)) / np.maximum(seen.sum((-2, -1)), 1))
+    return np.asarray(slot_loss(p, is_open, seen).sum((-2, -1)) / np.maximum(seen.sum((-2, -1)), 1))
 
 
 def shares(losses: Floats, *, half_life: float, rate: float) -> Floats:
@@ -76,7 +80,10 @@ class Ridge:
 
     def predict(self, x: Floats) -> Floats:
         """Args: x: shape (..., rows, features), or (rows, features) for all alike. Returns: shape (..., rows)."""
-        return expit(np.matmul(x, self.weights[..., None])[..., 0])
+        return expit(self._fit(x))
+
+    def _fit(self, x: Floats) -> Floats:
+        return np.asarray(np.matmul(x, self.weights[..., None])[..., 0])
 
     def learn(self, x: Floats, y: Floats, weight: Floats) -> None:
         """Take in a week.
@@ -84,9 +91,9 @@ class Ridge:
         Args:
             x: as for `predict`. y: shape (..., rows), 0 or 1. weight: shape (..., rows), 0 leaves out.
         """
-        p = self.predict(x)
+        fitted = self._fit(x)
+        p = expit(fitted)
         curvature = weight * np.maximum(p * (1 - p), EPSILON)
-        fitted = np.matmul(x, self.weights[..., None])[..., 0]
         pulled = curvature * fitted + weight * (y - p)
         transposed = np.swapaxes(x, -1, -2)
         self._hessian = self._keep * self._hessian + np.matmul(transposed * curvature[..., None, :], x)

@@ -13,7 +13,7 @@ from bits.forecast.days import Calendar
 from bits.forecast.occupancy import Floats, Record, occupancy
 from bits.forecast.score import Score
 from bits.forecast.slots import grid, midnight
-from bits.forecast.weeks import Weeks, arrange, span
+from bits.forecast.weeks import arrange, span
 
 MINUTES = 30
 SLOTS = 24 * 60 // MINUTES
@@ -59,22 +59,34 @@ def look_ahead(record: Record, zone: ZoneInfo, origin: date, calendar: Calendar)
         record: may go on after that; what does is not looked at.
     """
     record = record.until(midnight(origin, zone))
-    weeks, trained, forecasts = None, None, None
-    if len(record.times):
-        first = datetime.fromtimestamp(float(record.times[0]), zone).date()
-        begin, count = span(first, origin)
-        if count:
-            weeks, forecasts, trained = _learn(record, zone, begin, count, calendar)
-    if weeks is None or forecasts is None or trained is None:
+    if not len(record.times):
         return nothing(origin, calendar)
-    low, high = forecasts.interval()
-    is_closed = weeks.closed[:, None]
+    begin, count = span(datetime.fromtimestamp(float(record.times[0]), zone).date(), origin)
+    if not count:
+        return nothing(origin, calendar)
+    cells = grid(begin, 7 * count, zone, MINUTES)
+    seen = occupancy(record, cells)
+    weeks = arrange(seen, calendar.is_holiday, calendar.is_closure)
+    forecasts = model.forecast(weeks)
+    if forecasts is None:
+        return nothing(origin, calendar)
+
+    def by_week(days: Floats) -> Floats:
+        """Leave out the weeks that have no forecast; a week's slots are one row."""
+        return days.reshape(count, 7 * SLOTS)[model.FIRST :]
+
+    trained = nowcast.train(
+        forecasts.p[:-1].reshape(-1, 7 * SLOTS),
+        *map(by_week, (weeks.is_open, weeks.seen, seen.share, *nowcast.states(record, cells))),
+    )
+    p, (low, high) = forecasts.p[-1], forecasts.interval()
+    is_open = ~weeks.closed[:, None]
     return Outlook(
         origin=origin,
-        weeks=int((weeks.seen.mean((1, 2)) > 0.5).sum()),
-        p=np.where(is_closed, 0.0, forecasts.p[-1]),
-        low=np.where(is_closed, 0.0, np.minimum(low, forecasts.p[-1])),
-        high=np.where(is_closed, 0.0, np.maximum(high, forecasts.p[-1])),
+        weeks=weeks.known,
+        p=np.where(is_open, p, 0.0),
+        low=np.where(is_open, np.minimum(low, p), 0.0),
+        high=np.where(is_open, np.maximum(high, p), 0.0),
         before=forecasts.p[-2:][0][-BEFORE:],  # of the one forecast there is, if no other
         holiday=tuple(map(bool, weeks.holiday[-1])),
         closed=tuple(map(bool, weeks.closed)),
@@ -83,41 +95,18 @@ def look_ahead(record: Record, zone: ZoneInfo, origin: date, calendar: Calendar)
     )
 
 
-def _learn(
-    record: Record, zone: ZoneInfo, begin: date, count: int, calendar: Calendar
-) -> tuple[Weeks, model.Forecasts | None, nowcast.Trained | None]:
-    cells = grid(begin, 7 * count, zone, MINUTES)
-    seen = occupancy(record, cells)
-    weeks = arrange(seen, calendar.is_holiday, calendar.is_closure)
-    forecasts = model.forecast(weeks)
-    if forecasts is None:
-        return weeks, None, None
-    known = slice(model.FIRST, count)
-    flat = (count - model.FIRST, 7 * SLOTS)
-    state, age = nowcast.states(record, cells)
-    trained = nowcast.train(
-        forecasts.p[:-1].reshape(flat),
-        weeks.is_open[known].reshape(flat),
-        weeks.seen[known].reshape(flat),
-        seen.share.reshape(count, 7 * SLOTS)[known],
-        state.reshape(count, 7 * SLOTS)[known],
-        age.reshape(count, 7 * SLOTS)[known],
-    )
-    return weeks, forecasts, trained
-
-
 def nothing(origin: date, calendar: Calendar) -> Outlook:
     """Return the outlook of who knows nothing but the announced closures."""
     days = [origin + timedelta(days=day) for day in range(7)]
     closed = [calendar.is_closure(day) for day in days]
-    known = np.zeros((7, SLOTS))
+    is_open = np.repeat(~np.array(closed)[:, None], SLOTS, axis=1)
     return Outlook(
         origin=origin,
         weeks=0,
-        p=np.where(np.array(closed)[:, None], 0.0, known + 0.5),
-        low=known,
-        high=np.where(np.array(closed)[:, None], 0.0, known + 1.0),
-        before=known[:BEFORE] + 0.5,
+        p=np.where(is_open, 0.5, 0.0),
+        low=np.zeros((7, SLOTS)),
+        high=np.where(is_open, 1.0, 0.0),
+        before=np.full((BEFORE, SLOTS), 0.5),
         holiday=tuple(calendar.is_holiday(day) for day in days),
         closed=tuple(closed),
         weights=nowcast.untrained().weights,

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from bits.forecast.nowcast import HORIZONS, SPANS, Now, predict
+from bits.forecast.nowcast import HORIZONS, SPANS, Now, inputs, predict, state_at
 from bits.forecast.occupancy import OPEN, UNKNOWN, Floats, Record, open_and_known
 from bits.forecast.outlook import MINUTES, SLOTS, Outlook
 from bits.forecast.slots import midnight, place
@@ -55,43 +55,31 @@ def at_present(outlook: Outlook, record: Record, zone: ZoneInfo, now: datetime) 
     ahead = (day - outlook.origin).days
     index = len(outlook.before) * SLOTS + ahead * SLOTS + slot
     weekly = np.concatenate([outlook.before, outlook.p]).reshape(-1)
-    state, age = _state(record, now.timestamp())
+    (state,), age = state_at(record, np.array([now.timestamp()]))
     if not outlook.is_known or state == UNKNOWN or not 0 <= ahead < 7 or index + HORIZONS >= len(weekly):
         return Present(now, None if state == UNKNOWN else state == OPEN)
     share, expected = _looked_back(record, weekly, index, now.timestamp())
     known = Now(
         np.array([state == OPEN]),
-        np.array([age]),
+        age,
         share[None],
         expected[None],
         weekly[index : index + HORIZONS + 1][None],
     )
-    p = predict(outlook.weights, known)[0]
+    p = predict(outlook.weights, inputs(known), known.is_open)[0]
     p = np.where(_is_closure(outlook, index)[:HORIZONS], 0.0, p)
     if state == OPEN:
         return Present(now, True, tuple(p.tolist()), until=_until(p, now))
     return Present(now, False, tuple(p.tolist()), opening=_opening(outlook, p, weekly, index, now, zone))
 
 
-def _state(record: Record, now: float) -> tuple[int, float]:
-    """Return the state and its age in seconds."""
-    count = int(np.searchsorted(record.times, now, side="right"))
-    if not count or now > record.end:
-        return UNKNOWN, 0.0
-    same = np.flatnonzero(record.values[:count] != record.values[count - 1])
-    since = record.times[same[-1] + 1] if len(same) else record.times[0]
-    return int(record.values[count - 1]), now - float(since)
-
-
 def _looked_back(record: Record, weekly: Floats, index: int, now: float) -> tuple[Floats, Floats]:
     """Return the share open over each of SPANS, and the share that was expected."""
     expected = np.array([weekly[max(index - round(hours * SLOTS / 24), 0) : index].mean() for hours in SPANS])
-    shares = []
-    for hours, otherwise in zip(SPANS, expected, strict=True):
-        seconds, known = open_and_known(record, np.array([now - hours * 3600, now]))
-        unseen = 1 - known[0] / (hours * 3600)
-        shares.append(seconds[0] / (hours * 3600) + unseen * otherwise)
-    return np.clip(np.array(shares), 0, 1), expected
+    spans = np.array(SPANS) * 3600
+    pieces = open_and_known(record, now - np.append(spans[::-1], 0.0))
+    seconds, known = (np.cumsum(piece[::-1]) for piece in pieces)
+    return np.clip((seconds + (spans - known) * expected) / spans, 0, 1), expected
 
 
 def _is_closure(outlook: Outlook, index: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

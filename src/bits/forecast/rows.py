@@ -16,6 +16,11 @@ LONGEST = 10_000_000  # rows
 FIRST_YEAR, LAST_YEAR = 1900, 2200
 
 
+def codes(away: int) -> dict[str, int]:
+    """Return what each status stands for."""
+    return {**CODES, "away": away}
+
+
 def parse(lines: Iterable[str], *, away: int = CLOSED) -> Record:
     """Read transitions; the last row is where the record ends.
 
@@ -26,7 +31,7 @@ def parse(lines: Iterable[str], *, away: int = CLOSED) -> Record:
     Raises:
         ValueError: names the line and what is wrong with it.
     """
-    codes = {**CODES, "away": away}
+    known = codes(away)
     times: list[float] = []
     values: list[int] = []
     rows = csv.reader(lines, strict=True)
@@ -41,7 +46,7 @@ def parse(lines: Iterable[str], *, away: int = CLOSED) -> Record:
             at = _instant(row[0].strip("\ufeff "), number)
             if times and at < times[-1]:
                 raise ValueError(f"line {number}: {row[0].strip()} is earlier than {before} before it")
-            code = codes.get(row[1].strip().lower())
+            code = known.get(row[1].strip().lower())
             if code is None:
                 raise ValueError(f"line {number}: expected open, closed, away or unknown, not {row[1].strip()[:40]!r}")
             if len(times) == LONGEST:

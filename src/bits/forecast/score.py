@@ -9,7 +9,7 @@ import numpy as np
 from bits.forecast.model import Forecasts
 from bits.forecast.nowcast import Trained
 from bits.forecast.occupancy import Floats
-from bits.forecast.online import EPSILON
+from bits.forecast.online import slot_loss
 from bits.forecast.weeks import Float32s, Weeks
 
 SHARE = 0.3  # of the weeks is scored, the newest
@@ -53,6 +53,12 @@ class Score:
     bins: tuple[Bin, ...]
     nowcast: dict[float, tuple[float, float]]
 
+    @property
+    def better(self) -> int | None:
+        """By how many percent the Brier score is better than climatology's; None: by less than half a percent."""
+        skill = self.skill["climatology"]
+        return round(100 * skill) if skill is not None and skill > 0.005 else None
+
 
 def scored(count: int) -> int:
     """Return how many of some weeks are scored: 30 %, if at least 8 come before them."""
@@ -64,8 +70,7 @@ def brier(p: Floats, is_open: Float32s, seen: Float32s) -> float:
 
 
 def log_loss(p: Floats, is_open: Float32s, seen: Float32s) -> float:
-    p = np.clip(p, EPSILON, 1 - EPSILON)
-    return float((-np.log(np.where(is_open > 0, p, 1 - p)) * seen).sum() / seen.sum())
+    return float(slot_loss(p, is_open, seen).sum() / seen.sum())
 
 
 def reliability(p: Floats, is_open: Float32s, seen: Float32s) -> tuple[Bin, ...]:
@@ -85,6 +90,11 @@ def reliability(p: Floats, is_open: Float32s, seen: Float32s) -> tuple[Bin, ...]
         for bin_, share in enumerate(count / count.sum())
         if share > 0
     )
+
+
+def calibration_error(bins: tuple[Bin, ...]) -> float:
+    """Return the mean distance between forecast and frequency."""
+    return sum(bin_.share * abs(bin_.forecast - bin_.open) for bin_ in bins)
 
 
 # --- what any forecast must beat
@@ -140,7 +150,7 @@ def score(weeks: Weeks, forecasts: Forecasts, trained: Trained | None = None) ->
     return Score(
         brier=own,
         log_loss=log_loss(p, *truth),
-        calibration_error=sum(bin_.share * abs(bin_.forecast - bin_.open) for bin_ in bins),
+        calibration_error=calibration_error(bins),
         weeks=count,
         skill={name: 1 - own / theirs if theirs > 0 else None for name, (theirs, _) in baselines.items()},
         baselines=baselines,

@@ -50,13 +50,12 @@ def inputs(past: Past, kernel_p: Floats) -> tuple[Floats, Floats]:
     holiday = weeks.holiday.reshape(-1)
     around = np.concatenate([[False], holiday, [False]])
     days = past.targets[:, None] * WEEK + np.arange(WEEK)
-    a_week = (weeks.holiday & weeks.workday).sum(1)[past.targets]
     flat = [
         *(level[:, [index]] - level[:, [3]] for index in (0, 1, 2)),
         holiday[days],
         around[days + 2],  # the eve of a holiday
         around[days],  # the day after one
-        np.minimum(a_week, 3)[:, None],
+        np.minimum(weeks.holidays_a_week[past.targets], 3)[:, None],
         np.ones((1, 1)),
     ]
     penalty = np.array([PENALTY_LOGIT] * len(columns) + [PENALTY_FLAG] * len(flat))

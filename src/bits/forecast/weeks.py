@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bits.forecast.occupancy import Bools, Occupancy
+from bits.forecast.slots import Ints
 
 Float32s = NDArray[np.float32]
 
@@ -45,9 +46,14 @@ class Weeks:
         return int(self.is_open.shape[2])
 
     @property
-    def origin(self) -> date:
-        """The first day to forecast."""
-        return self.begin + timedelta(days=WEEK * len(self))
+    def known(self) -> int:
+        """Weeks of which more than half was seen."""
+        return int((self.seen.mean((1, 2)) > 0.5).sum())
+
+    @property
+    def holidays_a_week(self) -> Ints:
+        """Shape (weeks + 1,): on workdays."""
+        return np.asarray((self.holiday & self.workday).sum(1))
 
     @property
     def workday(self) -> Bools:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from bits.config import Config
 from bits.forecast import figures
+from bits.forecast.days import Calendar
 from bits.forecast.outlook import MINUTES, Outlook
 from bits.forecast.present import Present
 from bits.forecast.score import Score
@@ -53,12 +54,17 @@ class Said:
 
 
 def days_of(outlook: Outlook, config: Config, today: date | None) -> list[Day]:
+    announced = Calendar(closures=config.closures)
     days = []
-    for index in range(7):
-        day = outlook.origin + timedelta(days=index)
-        reason = next((closure.reason for closure in config.closures if closure.first <= day <= closure.last), "")
-        days.append(Day(day, day == today, outlook.holiday[index], outlook.closed[index], reason))
-    return figures.monday_first(days, outlook.origin)
+    for day, is_holiday, is_closed in zip(
+        figures.dates(outlook),
+        figures.monday_first(outlook.holiday, outlook.origin),
+        figures.monday_first(outlook.closed, outlook.origin),
+        strict=True,
+    ):
+        closure = announced.closure(day)
+        days.append(Day(day, day == today, is_holiday, is_closed, closure.reason if closure else ""))
+    return days
 
 
 def say(outlook: Outlook, present: Present | None, config: Config, now: datetime, version: int) -> Said:
