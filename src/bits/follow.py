@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 
+from bits import tasks
 from bits.counters import Counters
 from bits.presence import Presence
 from bits.store import CHANNEL
@@ -42,10 +43,7 @@ class Follower:
     async def stop(self) -> None:
         """May be called twice."""
         task, self._task = self._task, None
-        if task:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await tasks.end(task)
 
     async def _follow(self) -> None:
         wait = LEAST_WAIT

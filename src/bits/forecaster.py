@@ -6,9 +6,9 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 
+from bits import tasks
 from bits.config import Config
 from bits.counters import Counters
 from bits.events import Status, Stored
@@ -63,10 +63,7 @@ class Forecaster:
     async def stop(self) -> None:
         """End, and end what is being learned. May be called twice."""
         task, self._task = self._task, None
-        if task:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await tasks.end(task)
 
     def on_events(self, batch: Sequence[Stored]) -> None:
         """Remember statuses, for the next hours' sake."""

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from functools import reduce
 from typing import NamedTuple, TypeVar
 
+from bits import tasks
 from bits.bus import Bus
 from bits.counters import Counters
 from bits.events import BRIDGE, Report, Stored
@@ -59,9 +59,7 @@ class Presence:
         pending = [done for _, done in self._queue]
         if pending:
             await asyncio.wait(pending, timeout=5)
-        writer.cancel()
-        with suppress(asyncio.CancelledError):
-            await writer
+        await tasks.end(writer)
 
     def submit(self, reports: Sequence[Report]) -> asyncio.Future[list[Stored]]:
         """Queue reports; the future gives what was stored, once committed and told.

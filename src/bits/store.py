@@ -261,12 +261,10 @@ class Store:
         """
         table = schema.event
         at = self._epoch(table.c.at)
-        signs = select(at.label("at"), func.lag(at).over(order_by=table.c.seq).label("before")).where(
-            (table.c.source == BRIDGE) | (table.c.kind == "status")
-        )
-        told = signs.subquery()
+        is_sign = (table.c.source == BRIDGE) | (table.c.kind == "status")
+        told = select(at.label("at"), func.lag(at).over(order_by=table.c.seq).label("before")).where(is_sign).subquery()
         query = select(told.c.before, told.c.at).where(told.c.at - told.c.before > longest)
-        last = select(func.max(at)).where((table.c.source == BRIDGE) | (table.c.kind == "status"))
+        last = select(func.max(at)).where(is_sign)
         async with reading(self.engine) as connection:
             found = [(float(begin), float(end)) for begin, end in await connection.execute(query)]
             newest = await connection.scalar(last)

@@ -117,7 +117,11 @@ class Supervisor:
                         one_socket.close()
             web, control = self._sockets[number]
             message = number.to_bytes(2, "big")
-            self._run(self._config, web, control, lambda: void(os.write(self._writer, message)))
+
+            def tell() -> None:
+                os.write(self._writer, message)
+
+            self._run(self._config, web, control, tell)
             code = 0
         except KeyboardInterrupt:
             code = 0
@@ -146,10 +150,6 @@ class Supervisor:
                 log.error("worker %d (process %d) ended with %d; it is replaced", number, process, how)
                 now = time.monotonic()
                 self._due[number] = now + (YOUNG if now - started < YOUNG else 0)
-
-
-def void(_: object) -> None:
-    return None
 
 
 def supervise(config: Config, bind: Bind, run: Run, announce: Callable[[str, str], None]) -> None:

@@ -12,7 +12,8 @@ from sanic.response import redirect
 from bits.events import WEB, Event, Message, Report, Sound, Status
 from bits.web import context
 from bits.web.auth import check_form, client_address, form_token, log, member, sign_in, sign_out
-from bits.web.pages import language_of, view
+from bits.web.pages import view
+from bits.web.reader import language_of
 from bits.web.route import field, get
 from bits.web.users import User, authenticate
 

@@ -32,7 +32,8 @@ from bits.web.context import Context
 from bits.web.front import Front
 from bits.web.live import Live
 from bits.web.outlook import Outlooks
-from bits.web.pages import HomePage, language_of
+from bits.web.pages import HomePage
+from bits.web.reader import language_of
 from bits.web.render import Assets, Renderer
 from bits.workers import supervise
 

@@ -23,14 +23,13 @@ from bits.web.body import Body
 from bits.web.framing import CORS
 from bits.web.palette import DEFAULT, PALETTES
 from bits.web.picture import Words, draw
+from bits.web.reader import language_of
 from bits.web.route import get
 from bits.web.said import Said, days_of, say
 from bits.web.wire import encode
 
 bp = Blueprint("outlook")
 
-COOKIE = "palette"
-YEAR = 365 * 86400
 REFRESH = 60  # seconds that what is said of the next hours may be old
 
 
@@ -180,8 +179,6 @@ async def forecast(request: Request) -> HTTPResponse:
 @get(bp, "/bits_presence.png")
 async def image(request: Request) -> HTTPResponse:
     """The forecast as an image."""
-    from bits.web.pages import language_of
-
     ctx = context.of(request)
     palette = query.choice(request, "palette", DEFAULT, tuple(PALETTES))
     scale = query.integer(request, "scale", 1, 1, 3)
@@ -199,13 +196,3 @@ async def image(request: Request) -> HTTPResponse:
 def weekdays(language: str) -> list[str]:
     names = get_day_names("abbreviated", locale=language)
     return [names[day] for day in range(7)]
-
-
-def palette_of(request: Request) -> str:
-    """Return the palette a reader wants: by the address, else as remembered."""
-    wanted = request.args.get(COOKIE) or request.cookies.get(COOKIE) or DEFAULT
-    return wanted if wanted in PALETTES else DEFAULT
-
-
-def remember(answer: HTTPResponse, palette: str) -> None:
-    answer.add_cookie(COOKIE, palette, path="/", max_age=YEAR, samesite="Lax", httponly=True, secure=False)

@@ -12,15 +12,16 @@ from bits.config import Config
 from bits.events import Message, Status, Temperature
 from bits.state import Freshness, State
 from bits.web import context, query
-from bits.web.body import Body
+from bits.web.body import LANGUAGE_VARIES, Body
 from bits.web.context import Context
-from bits.web.outlook import palette_of, remember
-from bits.web.render import negotiate
+from bits.web.reader import language_of, palette_of, remember
 from bits.web.route import get
 from bits.web.wiki import read_page
 from bits.web.wire import encode
 
 bp = Blueprint("pages")
+
+COOKIE_VARIES = LANGUAGE_VARIES + ", Cookie"
 
 NO_TIME = 10**9  # a log longer than that in entries is not paged by number
 
@@ -74,13 +75,6 @@ def view(state: State, fresh: Freshness, config: Config) -> View:
         message=message,
         people=len(state.people),
     )
-
-
-def language_of(request: Request) -> str:
-    return negotiate(request.headers.get("accept-language", ""))
-
-
-COOKIE_VARIES = "Accept-Encoding, Accept-Language, Cookie"
 
 
 class HomePage:

@@ -82,6 +82,7 @@ class Renderer:
     """Render the templates in the reader's language and the space's time zone."""
 
     def __init__(self, config: Config, assets: Assets) -> None:
+        self._catalogues = {language: _translations(language) for language in LANGUAGES}
         self.environments = {language: self._environment(language, config, assets) for language in LANGUAGES}
 
     def _environment(self, language: str, config: Config, assets: Assets) -> Environment:
@@ -94,7 +95,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.install_gettext_translations(_translations(language), newstyle=True)  # type: ignore[attr-defined]
+        environment.install_gettext_translations(self._catalogues[language], newstyle=True)  # type: ignore[attr-defined]
         zone = config.time_zone
 
         def moment(at: datetime) -> str:
@@ -143,7 +144,7 @@ class Renderer:
 
     def gettext(self, language: str) -> Callable[[str], str]:
         """Return what translates a text."""
-        return _translations(language).gettext
+        return self._catalogues[language].gettext
 
     def page(self, template: str, language: str, *, vary: str = LANGUAGE_VARIES, **values: Any) -> Body:
         """Render a page.
