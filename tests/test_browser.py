@@ -238,7 +238,8 @@ def test_the_forecast_is_a_table_in_the_colours_one_asks_for(settled: Server, op
     assert cell.evaluate(ground) == safe
     page.goto(settled.url + "/info")
     picture = page.get_by_role("img", name="How likely it is open, by weekday and hour")
-    assert picture.evaluate("image => image.naturalWidth") == 710
+    assert picture.evaluate("image => image.naturalWidth") == 2 * 710  # enough for a screen of two pixels to one
+    assert picture.evaluate("image => image.clientWidth") <= 736  # as wide as the text at most
 
 
 def test_what_is_to_come_changes_with_the_status(settled: Server, open_page: Callable[..., Any]) -> None:
