@@ -3,6 +3,9 @@
 LightGBM (pip install lightgbm; no dependency of BITS) gets the same information: weekday, slot, week of the year, the
 decayed means of slots, how busy the last days were, holidays. It learns anew every four weeks, from all weeks before.
 Places are made up (benchmarks/places.py), and whatever files of transitions are given.
+
+With --seeds N, each made-up place lives N lives, in three lengths, and is compared with the baselines instead: how many
+of the lives does each win, when there may be nothing to learn but the weekday and the hour?
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ import numpy as np
 from benchmarks.places import FIRST, HABITS, ZONE, place
 from bits.forecast import kernel, model, rows, stack
 from bits.forecast.days import calendar
+from bits.forecast.figures import BASELINES
 from bits.forecast.occupancy import Floats, Record, occupancy
-from bits.forecast.score import brier, calibration_error, climatology, log_loss, reliability, scored
+from bits.forecast.score import brier, calibration_error, climatology, log_loss, reliability, score, scored
 from bits.forecast.slots import grid
 from bits.forecast.weeks import Weeks, arrange, span
 
@@ -88,10 +92,34 @@ def compare(name: str, weeks: Weeks) -> None:
     print(f"{own_seconds:9.2f}{their_seconds:7.2f}", flush=True)
 
 
+def lives(habit: str, count: int, seeds: int) -> None:
+    """Compare one kind of place, over some lives of it, with the baselines."""
+    scores = []
+    for seed in range(1, seeds + 1):
+        weeks = arrange(occupancy(place(habit, count, seed=seed), grid(FIRST, 7 * count, ZONE)))
+        of = score(weeks, made) if (made := model.forecast(weeks)) else None
+        assert of
+        scores.append(of)
+    print(f"{habit:12}{count:6}", end="")
+    for name in BASELINES:
+        for index, own in ((0, "brier"), (1, "log_loss")):
+            ratios = np.array([getattr(of, own) / of.baselines[name][index] for of in scores])
+            print(f"{ratios.mean():9.3f}{(ratios > 1).sum():4}", end="")
+    print(f"{max(of.calibration_error for of in scores):9.3f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", metavar="FILE.csv=ZONE")
+    parser.add_argument("--seeds", type=int, default=0)
     chosen = parser.parse_args()
+    if chosen.seeds:
+        print(f"ratio to each baseline (Brier, log loss), and lives of {chosen.seeds} that it won")
+        print(f"{'':12}{'weeks':>6}" + "".join(f"{name:>26}" for name in BASELINES) + f"{'calib':>9}")
+        for habit in HABITS:
+            for count in (45, 75, 110):
+                lives(habit, count, chosen.seeds)
+        return
     print(f"{'':16}{'weeks':>6}{'BITS':>10}{'':15}{'LightGBM':>10}{'':15}{'climatology':>11}{'':14}{'seconds':>9}")
     print(f"{'':22}" + 3 * f"{'Brier':>10}{'log':>8}{'calib':>7}" + f"{'BITS':>9}{'LGBM':>7}")
     for given in chosen.files:
