@@ -25,7 +25,7 @@ from benchmarks.forecast import fill
 from benchmarks.places import place
 from bits.config import Config
 from bits.counters import Counters
-from bits.events import BRIDGE, WEB, Heartbeat, Message, Report, Status, Stored, Temperature
+from bits.events import BRIDGE, WEB, Heartbeat, Late, Message, Report, Status, Stored, Temperature
 from bits.forecast.days import Calendar
 from bits.forecast.occupancy import CLOSED, OPEN, UNKNOWN, Record
 from bits.forecast.outlook import look_ahead
@@ -46,19 +46,19 @@ async def test_the_log_gives_its_transitions_and_its_silences(store: Store) -> N
             Report(Message("nobody home"), WEB, at(500)),  # tells nothing of the state
             Report(Heartbeat(), BRIDGE, at(2000)),
             Report(Status("closed"), WEB, at(2500)),
-            Report(Status("away"), BRIDGE, at(2400)),  # delivered late
+            Report(Late("away"), BRIDGE, at(2400)),
             Report(Temperature(0, 20.5), BRIDGE, at(4000.25)),
         ]
     )
     begin = T0.timestamp()
     statuses = [(moment - begin, value) for moment, value in await store.transitions()]
-    assert [value for _, value in statuses] == ["open", "closed", "away"]
-    assert np.allclose([moment for moment, _ in statuses], [0, 2500, 2400], atol=1e-3)
+    assert [value for _, value in statuses] == ["open", "away", "closed"]
+    assert np.allclose([moment for moment, _ in statuses], [0, 2400, 2500], atol=1e-3)
     silences = [(start - begin, stop - begin) for start, stop in await store.silences(900)]
-    assert np.allclose(sorted(silences), [(100, 2000), (2400, 4000.25), (4000.25, np.inf)], atol=1e-3)
-    assert [value for _, value in await store.transitions(at(2450))] == ["away"]
-    assert [value for _, value in await store.transitions(at(2600))] == ["away"]
-    assert [value for _, value in await store.transitions(at(-5))] == ["open", "closed", "away"]
+    assert np.allclose(sorted(silences), [(100, 2000), (2500, 4000.25), (4000.25, np.inf)], atol=1e-3)
+    assert [value for _, value in await store.transitions(at(2450))] == ["open", "away", "closed"]
+    assert [value for _, value in await store.transitions(at(2600))] == ["away", "closed"]
+    assert [value for _, value in await store.transitions(at(-5))] == ["open", "away", "closed"]
     assert await store.first_status() == at(0)
 
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bits.events import (
     BRIDGE,
+    MAC,
     WEB,
     Enter,
     Event,
+    Gone,
     Heartbeat,
+    Late,
     Leave,
     Message,
+    Report,
+    Seen,
     Sound,
     Status,
     Stored,
     Temperature,
 )
-from bits.state import HISTORY, State, apply, changes, freshness
+from bits.state import HISTORY, State, apply, consequences, freshness
 from tests.conftest import at
 
 events = st.one_of(
@@ -78,8 +85,8 @@ def test_dropping_what_changes_nothing_leads_to_the_same_place(happened: list[Ev
     whole = thinned = State()
     for seq, event in enumerate(happened, start=1):
         whole = apply(whole, stored(seq, event))
-        if changes(thinned, event):
-            thinned = apply(thinned, stored(seq, event))
+        for wanted in consequences(thinned, Report(event, BRIDGE, at(seq))):
+            thinned = apply(thinned, stored(seq, wanted.event))
     known = whole.status.event if whole.status else None
     assert (thinned.status.event if thinned.status else None) == known
     assert set(thinned.people) == set(whole.people)
@@ -103,3 +110,65 @@ def test_a_status_set_by_hand_is_believed_while_the_board_is_silent() -> None:
 def test_nothing_heard_ever_is_stale_and_zero_means_never() -> None:
     assert freshness(State(), at(0), 60).stale
     assert not freshness(State(), at(0), 0).stale
+
+
+def numbered(number: int, event: Event, when: float, *, age: float = 0, bridge: str = "attic") -> Report:
+    return Report(event, BRIDGE, at(when), bridge=bridge, number=number, age=timedelta(seconds=age))
+
+
+def after(state: State, *reports: Report) -> State:
+    for report in reports:
+        for one in consequences(state, report):
+            state = apply(
+                state, Stored(state.seq + 1, one.event, one.source, one.at, one.author, one.bridge, one.number)
+            )
+    return state
+
+
+def test_a_number_counts_once_and_is_kept_even_where_it_tells_nothing_new() -> None:
+    state = after(State(), numbered(1, Status("open"), 0), numbered(2, Status("open"), 1))
+    assert (state.seq, dict(state.bridges)) == (2, {"attic": 2})
+    assert consequences(state, numbered(2, Status("closed"), 2)) == []
+    assert consequences(state, numbered(2, Status("closed"), 2, bridge="cellar")) != []
+    (sign,) = consequences(state, numbered(9, Status("open"), 3))
+    assert (sign.event, sign.bridge, sign.number) == (Heartbeat(), "attic", 9)
+
+
+def test_news_that_come_late_do_not_undo_what_happened_after_them() -> None:
+    state = after(State(), Report(Status("open"), WEB, at(100)), numbered(1, Status("closed"), 40, age=90))
+    assert state.value == "open"
+    assert dict(state.bridges) == {"attic": 1}
+    assert consequences(state, numbered(2, Status("away"), 50, age=80))[0].event == Late("away")
+    # What happened since counts, in its order, even where the network made times fall by a little.
+    state = after(state, numbered(3, Status("closed"), 110, age=30), numbered(4, Status("open"), 109.9, age=30))
+    assert state.value == "open"
+    assert state.status
+    assert state.status.at == at(110)
+
+
+def test_a_clock_that_was_set_back_holds_nothing_up() -> None:
+    state = after(State(), Report(Status("open"), WEB, at(3600)), numbered(1, Status("closed"), 10))
+    assert state.value == "closed"
+
+
+def test_last_heard_does_not_go_back_with_late_news() -> None:
+    state = after(State(), Report(Heartbeat(), BRIDGE, at(100)), numbered(1, Temperature(0, 20), 40, age=60))
+    assert state.heard == at(100)
+
+
+def test_a_device_brings_its_owner_and_the_last_one_takes_him_along() -> None:
+    phone, laptop = "a" * 64, "b" * 64
+
+    def about(event: Seen | Gone, when: float) -> Report:
+        return Report(event, MAC, at(when), "anna")
+
+    state = after(State(), about(Seen(phone, 7), 1), about(Seen(phone, 7), 2), about(Seen(laptop, 7), 3))
+    assert (state.seq, dict(state.people)) == (3, {7: at(1)})
+    state = after(state, about(Gone(phone, None), 10), about(Gone("c" * 64, None), 11), about(Seen("c" * 64, None), 12))
+    assert (state.seq, set(state.people), set(state.devices)) == (4, {7}, {laptop})
+    state = after(state, about(Gone(laptop, None), 20))
+    assert (state.seq, set(state.people), set(state.devices)) == (6, set(), set())
+    # Who left by the keypad is not brought back by a phone that was there all along, nor taken out twice.
+    state = after(State(), about(Seen(phone, 7), 1), Report(Leave(7), BRIDGE, at(5)), about(Seen(phone, 7), 6))
+    assert not state.people
+    assert after(state, about(Gone(phone, 7), 9)).seq == 4

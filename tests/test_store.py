@@ -9,18 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, insert, text
+from sqlalchemy.exc import IntegrityError
 
+from bits import schema
 from bits.errors import BitsError
 from bits.events import (
     BRIDGE,
+    MAC,
     WEB,
     Enter,
     Event,
+    Gone,
     Heartbeat,
+    Late,
     Leave,
     Message,
     Report,
+    Seen,
     Sound,
     Status,
     Temperature,
@@ -28,7 +34,7 @@ from bits.events import (
 from bits.migrate import upgrade
 from bits.schema import REVISION
 from bits.state import State, apply
-from bits.store import Store, make_engine
+from bits.store import Store, make_engine, writing
 from tests.conftest import at
 
 EVENTS: list[Event] = [
@@ -123,8 +129,58 @@ async def test_state_rebuilt_equals_the_fold_of_the_whole_log(store: Store) -> N
     reports += [Report(Enter(n), BRIDGE, at(500 + n)) for n in range(20)]
     reports += [Report(Leave(n), BRIDGE, at(600 + n)) for n in range(0, 20, 3)]
     reports += [Report(Enter(3), WEB, at(700)), Report(Message("last"), WEB, at(701), "anna")]
+    reports += [Report(Late("closed"), BRIDGE, at(702), bridge="attic", number=8)]
+    reports += [Report(Temperature(0, 20), BRIDGE, at(300), bridge=b, number=n) for n in (3, 4) for b in ("a", "b")]
+    async with writing(store.engine) as connection:
+        who = {"name": "anna", "password": "", "admin": False, "created": at(0), "number": 5}
+        await connection.execute(insert(schema.user).values(id=1, **who))
+        for digest in ("1" * 64, "2" * 64, "3" * 64):
+            values = {"user_id": 1, "digest": digest, "label": "", "created": at(0)}
+            await connection.execute(insert(schema.device).values(values))
+    reports += [Report(Seen("1" * 64, 5), MAC, at(800)), Report(Gone("1" * 64, 5), MAC, at(801))]
+    reports += [Report(Seen("2" * 64, 5), MAC, at(802))]
     await store.append(reports)
-    assert await store.state() == await everything(store)
+    state = await store.state()
+    assert state == await everything(store)
+    assert (dict(state.bridges), dict(state.devices)) == ({"attic": 8, "a": 4, "b": 4}, {"2" * 64: 5})
+
+
+async def test_a_number_stands_in_the_log_once(store: Store) -> None:
+    again = Report(Status("open"), BRIDGE, at(0), bridge="attic", number=1)
+    await store.append([again])
+    with pytest.raises(IntegrityError):
+        await store.append([again])
+
+
+async def test_an_older_database_is_brought_along(db_uri: str) -> None:
+    from alembic import command
+    from alembic.config import Config as AlembicConfig
+
+    from bits.migrate import MIGRATIONS
+
+    engine = make_engine(db_uri)
+    alembic = AlembicConfig()
+    alembic.set_main_option("script_location", str(MIGRATIONS))
+
+    def old(connection: Connection) -> None:
+        alembic.attributes["connection"] = connection
+        command.upgrade(alembic, "0001")
+        now = at(0).replace(tzinfo=None) if connection.dialect.name == "sqlite" else at(0)
+        connection.execute(
+            text("INSERT INTO \"user\" (id, name, password, admin, created) VALUES (3, 'anna', '', true, :now)"),
+            {"now": now},
+        )
+        row = "INSERT INTO event (seq, at, kind, source, key, text) VALUES (1, :now, 'status', 'BITS', 0, 'open')"
+        connection.execute(text(row), {"now": now})
+
+    async with writing(engine) as connection:
+        await connection.run_sync(old)
+    assert "from schema 0001" in await upgrade(engine)
+    store = Store(engine)
+    assert (await store.state()).value == "open"
+    async with engine.connect() as connection:
+        assert await connection.scalar(text('SELECT number FROM "user"')) == 3
+    await store.close()
 
 
 async def test_an_empty_log_is_the_empty_state(store: Store) -> None:
@@ -138,6 +194,12 @@ async def test_rebuilding_reads_indexes_only(tmp_path: Path) -> None:
     store = Store(engine)
     await store.append([Report(Temperature(n % 2, 20), BRIDGE, at(n)) for n in range(10)])
     await store.append([Report(Enter(1), BRIDGE, at(20)), Report(Leave(1), BRIDGE, at(21))])
+    await store.append([Report(Seen("a" * 64, 1), MAC, at(22), bridge="attic", number=1)])
+    async with writing(engine) as connection:
+        who = {"id": 1, "name": "anna", "password": "", "admin": False, "created": at(0), "number": 1}
+        await connection.execute(insert(schema.user).values(who))
+        device = {"user_id": 1, "digest": "a" * 64, "label": "", "created": at(0)}
+        await connection.execute(insert(schema.device).values(device))
     statements: list[tuple[str, Any]] = []
 
     from sqlalchemy import event as on
@@ -150,7 +212,7 @@ async def test_rebuilding_reads_indexes_only(tmp_path: Path) -> None:
     await store.state()
     await engine.dispose()
     queries = [(sql, parameters) for sql, parameters in statements if "SELECT" in sql]
-    assert len(queries) >= 8
+    assert len(queries) >= 12
     with sqlite3.connect(tmp_path / "bits.db") as database:
         for sql, parameters in queries:
             plan = " | ".join(row[3] for row in database.execute("EXPLAIN QUERY PLAN " + sql, parameters))

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bits._proto import Enter, Leave, Message, Sound, Status, Temperature
 
 __all__ = [
+    "AUTO",
     "BRIDGE",
+    "MAC",
     "WEB",
     "Enter",
     "Event",
+    "Gone",
     "Heartbeat",
+    "Late",
     "Leave",
     "Message",
     "Report",
+    "Seen",
     "Sound",
     "Status",
     "Stored",
@@ -25,6 +30,8 @@ __all__ = [
 # Where an event came from, as clients since 2011 know it ("modifiedby").
 BRIDGE = "BITS"
 WEB = "web"
+MAC = "mac"  # deduced from members' devices
+AUTO = "auto"  # nobody has been seen for long
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,35 @@ class Heartbeat:
     """A sign of life from a bridge that had nothing else to say."""
 
 
-Event = Status | Temperature | Enter | Leave | Message | Sound | Heartbeat
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A status that came so late that another, which happened after it, already stood: it is history only."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A member's device is about.
+
+    Args:
+        digest: of its MAC address (docs/protocol.md, "Devices").
+        person: whose it is; None: nobody's that we know.
+    """
+
+    digest: str
+    person: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A member's device is not about any more. Fields as in Seen."""
+
+    digest: str
+    person: int | None
+
+
+Event = Status | Temperature | Enter | Leave | Message | Sound | Heartbeat | Late | Seen | Gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +79,28 @@ class Report:
         source: BRIDGE, WEB or another short word.
         at: when it happened; aware, UTC.
         author: the member who did it, where one is known.
+        bridge: the bridge that numbered it, if one did.
+        number: its number there.
+        age: what of `at` is the bridge's word: how long ago it said that it happened.
     """
 
     event: Event
     source: str
     at: datetime
     author: str | None = None
+    bridge: str | None = None
+    number: int | None = None
+    age: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An event in the log. seq rises strictly, in commit order."""
+    """An event in the log. seq rises strictly, in commit order; (bridge, number) is there once."""
 
     seq: int
     event: Event
     source: str
     at: datetime
     author: str | None = None
+    bridge: str | None = None
+    number: int | None = None

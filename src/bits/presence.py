@@ -13,7 +13,7 @@ from bits import tasks
 from bits.bus import Bus
 from bits.counters import Counters
 from bits.events import BRIDGE, Report, Stored
-from bits.state import State, apply, changes
+from bits.state import State, apply, consequences
 from bits.store import Store, is_passing
 
 log = logging.getLogger("bits.presence")
@@ -189,11 +189,15 @@ def judge(state: State, batch: Sequence[Waiting]) -> Judged:
     for reports, _ in batch:
         before = len(wanted)
         for report in reports:
-            if changes(state, report.event):
-                wanted.append(report)
+            stored = consequences(state, report)
+            wanted += stored
+            for one in stored:
                 # A stand-in seq: this state only serves to judge the reports behind it in the batch.
-                state = apply(state, Stored(state.seq + 1, report.event, report.source, report.at))
-            elif report.source != BRIDGE:
+                state = apply(
+                    state,
+                    Stored(state.seq + 1, one.event, one.source, one.at, one.author, one.bridge, one.number),
+                )
+            if not stored and report.source != BRIDGE:
                 unchanged += 1
         shares.append(len(wanted) - before)
     return Judged(wanted, shares, unchanged)

@@ -11,17 +11,20 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Double,
+    ForeignKey,
     Index,
     Integer,
     MetaData,
     String,
     Table,
     Text,
+    UniqueConstraint,
+    text,
 )
 from sqlalchemy.types import TypeDecorator
 
 # The newest migration. Compared with the database at each start, so that a start need not load Alembic.
-REVISION = "0001"
+REVISION = "0002"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -46,6 +49,9 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 metadata = MetaData()
 
+NUMBERED = text("bridge IS NOT NULL")
+OF_DEVICES = text("kind IN ('seen', 'gone')")
+
 # Append-only: never updated, never deleted from; a mistake is corrected by another event.
 event = Table(
     "event",
@@ -61,10 +67,17 @@ event = Table(
     Column("key", Integer, nullable=False),
     Column("value", Double),
     Column("text", Text),
+    # Who numbered it, and how: of a bridge that speaks version 2.
+    Column("bridge", String(32)),
+    Column("number", BigInteger),
     # "The newest of this kind (and key)": every read of the start-up and of the history pages.
     Index("event_by_kind", "kind", "key", "seq"),
     # "The newest from a bridge": when the board was last heard.
-    Index("event_by_source", "source", "seq"),
+    Index("event_by_source", "source", "at"),
+    # Each number of a bridge once, and the highest.
+    Index("event_by_number", "bridge", "number", unique=True, sqlite_where=NUMBERED, postgresql_where=NUMBERED),
+    # "Is this device about": the newest that was said of it.
+    Index("event_by_digest", "text", "seq", sqlite_where=OF_DEVICES, postgresql_where=OF_DEVICES),
 )
 
 user = Table(
@@ -75,4 +88,19 @@ user = Table(
     Column("password", String(255), nullable=False),
     Column("admin", Boolean, nullable=False),
     Column("created", UtcDateTime, nullable=False),
+    # Who it is to the keypad, and in the log's "enter" and "leave".
+    Column("number", Integer, nullable=False),
+    UniqueConstraint("number", name="user_number"),
+)
+
+device = Table(
+    "device",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("user_id", Integer, ForeignKey("user.id"), nullable=False),
+    # Of its MAC address, which itself is stored nowhere.
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("label", String(64), nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Index("device_by_user", "user_id"),
 )

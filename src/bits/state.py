@@ -6,8 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Any, TypeVar
 
-from bits.events import BRIDGE, Enter, Heartbeat, Leave, Message, Sound, Status, Stored, Temperature
+from bits.events import (
+    BRIDGE,
+    Enter,
+    Gone,
+    Heartbeat,
+    Late,
+    Leave,
+    Message,
+    Report,
+    Seen,
+    Sound,
+    Status,
+    Stored,
+    Temperature,
+)
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 HISTORY = 100  # samples kept for the chart; clients since 2011 expect that many
 
@@ -22,6 +40,8 @@ class State:
         history: the newest samples of all sensors, newest first, at most HISTORY.
         message: the newest message event.
         people: who is in (keypad number), and since when.
+        devices: whose devices are about: the person by digest.
+        bridges: the highest number stored of each bridge.
         heard: when a bridge was last heard.
     """
 
@@ -31,6 +51,8 @@ class State:
     history: tuple[Stored, ...] = ()
     message: Stored | None = None
     people: Mapping[int, datetime] = field(default_factory=lambda: MappingProxyType({}))
+    devices: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    bridges: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     heard: datetime | None = None
 
     @property
@@ -47,40 +69,86 @@ def apply(state: State, stored: Stored) -> State:
     """
     if stored.seq <= state.seq:
         raise ValueError(f"event {stored.seq} after state {state.seq}: expected a higher seq")
-    heard = stored.at if stored.source == BRIDGE else state.heard
+    now: dict[str, Any] = {"seq": stored.seq}
+    # What was kept while the link was down comes late: it is no older news of the bridge than we have.
+    if stored.source == BRIDGE and (state.heard is None or stored.at > state.heard):
+        now["heard"] = stored.at
+    if stored.bridge is not None:
+        now["bridges"] = MappingProxyType({**state.bridges, stored.bridge: stored.number})
     match stored.event:
         case Status():
-            return replace(state, seq=stored.seq, heard=heard, status=stored)
+            now["status"] = stored
         case Temperature(sensor=sensor):
-            return replace(
-                state,
-                seq=stored.seq,
-                heard=heard,
-                sensors=MappingProxyType({**state.sensors, sensor: stored}),
-                history=(stored, *state.history[: HISTORY - 1]),
-            )
+            now["sensors"] = MappingProxyType({**state.sensors, sensor: stored})
+            now["history"] = (stored, *state.history[: HISTORY - 1])
         case Message():
-            return replace(state, seq=stored.seq, heard=heard, message=stored)
+            now["message"] = stored
         case Enter(person=person):
-            people = {**state.people, person: stored.at}
-            return replace(state, seq=stored.seq, heard=heard, people=MappingProxyType(people))
+            now["people"] = MappingProxyType({**state.people, person: stored.at})
         case Leave(person=person):
-            people = {who: since for who, since in state.people.items() if who != person}
-            return replace(state, seq=stored.seq, heard=heard, people=MappingProxyType(people))
-        case Sound() | Heartbeat():
-            return replace(state, seq=stored.seq, heard=heard)
+            now["people"] = _without(state.people, person)
+        case Seen(digest=digest, person=person):
+            now["devices"] = MappingProxyType({**state.devices, digest: person})
+        case Gone(digest=digest):
+            now["devices"] = _without(state.devices, digest)
+        case Sound() | Heartbeat() | Late():
+            pass
+    return replace(state, **now)
 
 
-def changes(state: State, event: object) -> bool:
-    """Tell whether an event says anything that the state does not hold already."""
-    match event:
+def _without(mapping: Mapping[K, V], key: K) -> Mapping[K, V]:
+    return MappingProxyType({each: value for each, value in mapping.items() if each != key})
+
+
+def consequences(state: State, report: Report) -> list[Report]:
+    """Return what of a report is to be stored, in the light of all that stands in the log.
+
+    Nothing, where it says what is known already; more than itself, where something follows from it: a device brings
+    its owner along. A number of a bridge is stored once, if need be with a mere sign of life to carry it.
+    """
+    if report.bridge is not None and (report.number or 0) <= state.bridges.get(report.bridge, 0):
+        return []
+    wanted = _changes(state, report)
+    if not wanted and report.bridge is not None:
+        return [replace(report, event=Heartbeat(), source=BRIDGE)]
+    return wanted
+
+
+def _changes(state: State, report: Report) -> list[Report]:
+    match report.event:
         case Status(value=value):
-            return value != state.value
+            return _status(state, report, value)
         case Enter(person=person):
-            return person not in state.people
+            return [] if person in state.people else [report]
         case Leave(person=person):
-            return person in state.people
-    return True
+            return [report] if person in state.people else []
+        case Seen(digest=digest, person=person):
+            if person is None or digest in state.devices:
+                return []
+            return [report] if person in state.people else [report, _follows(report, Enter(person))]
+        case Gone(digest=digest):
+            owner = state.devices.get(digest)
+            if owner is None:
+                return []
+            report = replace(report, event=Gone(digest, owner))
+            others = any(device != digest and whose == owner for device, whose in state.devices.items())
+            return [report] if others or owner not in state.people else [report, _follows(report, Leave(owner))]
+    return [report]
+
+
+def _follows(report: Report, event: Enter | Leave) -> Report:
+    return replace(report, event=event, bridge=None, number=None)
+
+
+def _status(state: State, report: Report, value: str) -> list[Report]:
+    """Judge a status: the newest by time counts, but a bridge's own always in its order."""
+    last = state.status
+    if last is not None and last.at > report.at:
+        if report.bridge is not None and last.bridge == report.bridge:
+            report = replace(report, at=last.at)  # the network's haste, not the board's
+        elif last.at <= report.at + report.age:
+            return [replace(report, event=Late(value))]
+    return [report] if value != state.value else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Engine,
     Row,
     Select,
+    TextClause,
     cast,
     create_engine,
     extract,
@@ -36,10 +37,13 @@ from bits.events import (
     BRIDGE,
     Enter,
     Event,
+    Gone,
     Heartbeat,
+    Late,
     Leave,
     Message,
     Report,
+    Seen,
     Sound,
     Status,
     Stored,
@@ -56,6 +60,10 @@ CHANNEL = "bits"
 Decide = Callable[[list[Stored]], Sequence[Report]]
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+
+
+# In the column "value" of a status that came late, which has nothing there else.
+LATE = 1.0
 
 
 class Columns(NamedTuple):
@@ -83,21 +91,29 @@ def to_columns(event: Event) -> Columns:
             return Columns("sound", number)
         case Heartbeat():
             return Columns("heartbeat")
+        case Late(value=value):
+            return Columns("status", value=LATE, text=value)
+        case Seen(digest=digest, person=person):
+            return Columns("seen", person or 0, text=digest)
+        case Gone(digest=digest, person=person):
+            return Columns("gone", person or 0, text=digest)
 
 
 FROM_COLUMNS: dict[str, Callable[[Any], Event]] = {
-    "status": lambda row: Status(row.text),
+    "status": lambda row: Status(row.text) if row.value is None else Late(row.text),
     "temperature": lambda row: Temperature(row.key, row.value),
     "enter": lambda row: Enter(row.key),
     "leave": lambda row: Leave(row.key),
     "message": lambda row: Message(row.text),
     "sound": lambda row: Sound(row.key),
     "heartbeat": lambda row: Heartbeat(),
+    "seen": lambda row: Seen(row.text, row.key),
+    "gone": lambda row: Gone(row.text, row.key),
 }
 
 
 def from_row(row: Row[Any]) -> Stored:
-    return Stored(row.seq, FROM_COLUMNS[row.kind](row), row.source, row.at, row.author)
+    return Stored(row.seq, FROM_COLUMNS[row.kind](row), row.source, row.at, row.author, row.bridge, row.number)
 
 
 def make_engine(uri: str, *, recycle: float = 3600, echo: bool = False) -> AsyncEngine:
@@ -232,7 +248,7 @@ class Store:
             return await _fetch(connection, _newest(kind, key).limit(limit).offset(offset))
 
     async def transitions(self, since: datetime | None = None) -> list[tuple[float, str]]:
-        """Return all statuses, in the log's order: seconds since 1970, and the value.
+        """Return all statuses, by time: seconds since 1970, and the value.
 
         Args:
             since: leave out those stored before the last one that had happened by then.
@@ -241,10 +257,11 @@ class Store:
         query = select(self._epoch(table.c.at), table.c.text).where(table.c.kind == "status", table.c.key == 0)
         async with reading(self.engine) as connection:
             if since is not None:
-                newest = select(table.c.seq).where(table.c.kind == "status", table.c.key == 0, table.c.at <= since)
-                seq = await connection.scalar(newest.order_by(table.c.seq.desc()).limit(1))
+                newest = _newest("status").with_only_columns(table.c.seq).where(table.c.at <= since, IN_TIME)
+                seq = await connection.scalar(newest.limit(1))
                 query = query.where(table.c.seq >= (seq or 0))
-            return [(float(at), value) for at, value in await connection.execute(query.order_by(table.c.seq))]
+            rows = await connection.execute(query.order_by(table.c.at, table.c.seq))
+            return [(float(at), value) for at, value in rows]
 
     async def first_status(self) -> datetime | None:
         """Return when the log's first status happened."""
@@ -262,7 +279,7 @@ class Store:
         table = schema.event
         at = self._epoch(table.c.at)
         is_sign = (table.c.source == BRIDGE) | (table.c.kind == "status")
-        told = select(at.label("at"), func.lag(at).over(order_by=table.c.seq).label("before")).where(is_sign).subquery()
+        told = select(at.label("at"), func.lag(at).over(order_by=at).label("before")).where(is_sign).subquery()
         query = select(told.c.before, told.c.at).where(told.c.at - told.c.before > longest)
         last = select(func.max(at)).where(is_sign)
         async with reading(self.engine) as connection:
@@ -280,11 +297,11 @@ class Store:
         """Rebuild the state from the log, by index look-ups only: the log's length does not matter."""
         async with reading(self.engine) as connection:
             seq = await connection.scalar(select(func.coalesce(func.max(schema.event.c.seq), 0)))
-            status = await _fetch(connection, _newest("status").limit(1))
+            status = await _fetch(connection, _newest("status").where(IN_TIME).limit(1))
             message = await _fetch(connection, _newest("message").limit(1))
             samples: list[Stored] = []
             sensors: dict[int, Stored] = {}
-            for sensor in await _keys(connection, "temperature"):
+            for sensor in await _values(connection, schema.event.c.key, schema.event.c.kind == "temperature"):
                 of_sensor = await _fetch(connection, _newest("temperature", sensor).limit(HISTORY))
                 sensors[sensor] = of_sensor[0]
                 samples += of_sensor
@@ -293,9 +310,14 @@ class Store:
             heard = await connection.scalar(
                 select(schema.event.c.at)
                 .where(schema.event.c.source == BRIDGE)
-                .order_by(schema.event.c.seq.desc())
+                .order_by(schema.event.c.at.desc())
                 .limit(1)
             )
+            devices = await _devices(connection)
+            bridges: dict[str, int] = {}
+            for bridge in await _values(connection, schema.event.c.bridge, schema.NUMBERED):
+                highest = select(func.max(schema.event.c.number)).where(schema.event.c.bridge == bridge)
+                bridges[bridge] = await connection.scalar(highest) or 0
         samples.sort(key=lambda sample: -sample.seq)
         people: dict[int, datetime] = {
             who: arrival.at for who, arrival in entered.items() if who not in left or left[who].seq < arrival.seq
@@ -307,6 +329,8 @@ class Store:
             history=tuple(samples[:HISTORY]),
             message=message[0] if message else None,
             people=MappingProxyType(people),
+            devices=MappingProxyType(devices),
+            bridges=MappingProxyType(bridges),
             heard=heard,
         )
 
@@ -326,7 +350,7 @@ def _append(connection: Connection, reports: Sequence[Report]) -> list[Stored]:
     """Append within a transaction that holds the writers' lock."""
     last = connection.scalar(select(func.coalesce(func.max(schema.event.c.seq), 0)))
     stored = [
-        Stored(seq, report.event, report.source, report.at, report.author)
+        Stored(seq, report.event, report.source, report.at, report.author, report.bridge, report.number)
         for seq, report in enumerate(reports, start=(last or 0) + 1)
     ]
     connection.execute(
@@ -337,6 +361,8 @@ def _append(connection: Connection, reports: Sequence[Report]) -> list[Stored]:
                 "at": item.at,
                 "source": item.source,
                 "author": item.author,
+                "bridge": item.bridge,
+                "number": item.number,
                 **to_columns(item.event)._asdict(),
             }
             for item in stored
@@ -350,32 +376,49 @@ def _newest(kind: str, key: int = 0) -> Select[Any]:
     return select(table).where(table.c.kind == kind, table.c.key == key).order_by(table.c.seq.desc())
 
 
+# Of statuses: those that counted when they came.
+IN_TIME = schema.event.c.value.is_(None)
+
+
 async def _fetch(connection: AsyncConnection, query: Select[Any]) -> list[Stored]:
     return [from_row(row) for row in await connection.execute(query)]
 
 
-def _distinct_keys(kind: str) -> Select[Any]:
-    """List a kind's keys by hopping from one to the next in the index, instead of reading all its rows.
+def _distinct(column: Column[Any], where: ColumnElement[bool] | TextClause) -> Select[Any]:
+    """List a column's values by hopping from one to the next in an index, instead of reading all rows.
 
     Neither database does this "loose index scan" by itself; the recursive form is PostgreSQL's wiki's.
     """
+    hop = select(func.min(column).label("value")).where(where).cte("hop", recursive=True)
+    following = select(func.min(column)).where(where, column > hop.c.value).scalar_subquery()
+    hop = hop.union_all(select(following).where(hop.c.value.is_not(None)))
+    return select(hop.c.value).where(hop.c.value.is_not(None))
+
+
+async def _values(
+    connection: AsyncConnection, column: Column[Any], where: ColumnElement[bool] | TextClause
+) -> list[Any]:
+    return [row.value for row in await connection.execute(_distinct(column, where))]
+
+
+async def _devices(connection: AsyncConnection) -> dict[str, int]:
+    """Return which of the members' devices are about, and whose they are."""
     table = schema.event
-    hop = select(func.min(table.c.key).label("key")).where(table.c.kind == kind).cte("hop", recursive=True)
-    following = select(func.min(table.c.key)).where(table.c.kind == kind, table.c.key > hop.c.key).scalar_subquery()
-    hop = hop.union_all(select(following).where(hop.c.key.is_not(None)))
-    return select(hop.c.key).where(hop.c.key.is_not(None))
-
-
-async def _keys(connection: AsyncConnection, kind: str) -> list[int]:
-    return [row.key for row in await connection.execute(_distinct_keys(kind))]
+    newest: Select[Any] = select(table).where(schema.OF_DEVICES).order_by(table.c.seq.desc()).limit(1)
+    about: dict[str, int] = {}
+    for digest in (await connection.execute(select(schema.device.c.digest))).scalars().all():
+        said = await _fetch(connection, newest.where(table.c.text == digest))
+        if said and isinstance(said[0].event, Seen) and said[0].event.person is not None:
+            about[digest] = said[0].event.person
+    return about
 
 
 async def _newest_per_key(connection: AsyncConnection, kind: str) -> dict[int, Stored]:
     table = schema.event
-    keys = _distinct_keys(kind).subquery("keys")
+    keys = _distinct(table.c.key, table.c.kind == kind).subquery("keys")
     newest = (
         select(func.max(table.c.seq))
-        .where(table.c.kind == kind, table.c.key == keys.c.key)
+        .where(table.c.kind == kind, table.c.key == keys.c.value)
         .correlate(keys)
         .scalar_subquery()
     )

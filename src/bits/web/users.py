@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from itertools import count
 from typing import Any
 
 from passlib.hash import argon2
@@ -36,6 +37,7 @@ class User:
     admin: bool
     created: datetime
     password: str  # the hash
+    number: int  # on the keypad, and in the log's "enter" and "leave"
 
 
 def check_name(name: str) -> str:
@@ -101,7 +103,12 @@ async def _opened(config: Config) -> AsyncIterator[AsyncEngine]:
         await engine.dispose()
 
 
-async def add(config: Config, name: str, password: str, admin: bool) -> None:
+async def add(config: Config, name: str, password: str, admin: bool, number: int | None = None) -> None:
+    """Add a member.
+
+    Args:
+        number: on the keypad; None: the lowest that is free, from 1.
+    """
     values = {
         "name": check_name(name),
         "password": await _hash(check_password(password)),
@@ -111,7 +118,11 @@ async def add(config: Config, name: str, password: str, admin: bool) -> None:
     async with _opened(config) as engine:
         try:
             async with writing(engine) as connection:
-                await connection.execute(insert(schema.user).values(values))
+                taken = set((await connection.execute(select(schema.user.c.number))).scalars())
+                if number in taken:
+                    raise BitsError(f"the number {number} is another member's")
+                free = next(each for each in count(1) if each not in taken) if number is None else number
+                await connection.execute(insert(schema.user).values(values, number=free))
         except IntegrityError:
             raise BitsError(f"there is a user {name!r} already") from None
 

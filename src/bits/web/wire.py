@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Literal
 
-from bits.events import BRIDGE, Enter, Heartbeat, Leave, Message, Sound, Status, Stored, Temperature
+from bits.events import BRIDGE, Enter, Gone, Heartbeat, Late, Leave, Message, Seen, Sound, Status, Stored, Temperature
 from bits.state import Freshness, State
 
 Json = dict[str, Any]
@@ -39,7 +39,7 @@ class Wire:
         return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S.%f")
 
     def status(self, stored: Stored, *, unknown: bool = False) -> Json:
-        assert isinstance(stored.event, Status)
+        assert isinstance(stored.event, Status | Late)
         return {
             "timestamp": self._stamp(stored.at),
             "modifiedby": stored.source,
@@ -103,10 +103,10 @@ class Wire:
                     "number": number,
                     "modifiedby": stored.source,
                 }
-            case Heartbeat():
+            case Heartbeat() | Late() | Seen() | Gone():
                 pass
-        if stored.source == BRIDGE:
-            frame["heard"] = self._stamp(stored.at)
+        if stored.source == BRIDGE and state.heard:
+            frame["heard"] = self._stamp(state.heard)
         frame["seq"] = stored.seq
         return frame
 
