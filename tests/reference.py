@@ -69,6 +69,12 @@ VERSION_1: dict[bytes, dict[str, Callable[[bytes], Any]]] = {
     b"message": {"text": text},
     b"sound": {"number": integer(0, 255)},
 }
+DIGEST = {"digest": token(rb"[0-9a-f]{64}")}
+BEHIND_NUMBER: dict[bytes, dict[str, Callable[[bytes], Any]]] = VERSION_1 | {
+    b"status": {"value": lambda word: ["closed", "open", "away"][integer(0, 2)(word)]},
+    b"seen": DIGEST,
+    b"gone": DIGEST,
+}
 VERSION_2: dict[bytes, dict[str, Callable[[bytes], Any]]] = {
     b"hello": {
         "version": integer(2, 2),
@@ -116,7 +122,7 @@ def numbered(line: bytes) -> Fields:
         n, age_ms = NUMBER(parts[0]), integer(0, 10**12)(parts[1])
     except RefusedError as refusal:
         return malformed(str(refusal), line)
-    return {"type": "numbered", "n": n, "age_ms": age_ms, "line": command(parts[2], VERSION_1)}
+    return {"type": "numbered", "n": n, "age_ms": age_ms, "line": command(parts[2], BEHIND_NUMBER)}
 
 
 def read(stream: bytes, max_line: int = 4096) -> list[Fields]:

@@ -17,6 +17,7 @@ from bits._proto import (
     Ack,
     Decoder,
     Enter,
+    Gone,
     Hello,
     Leave,
     Line,
@@ -27,6 +28,7 @@ from bits._proto import (
     Numbered,
     Ping,
     Pong,
+    Seen,
     Sound,
     Status,
     Temperature,
@@ -146,7 +148,7 @@ words = st.one_of(
     st.text("0123456789abcdefA", min_size=30, max_size=70),
     st.sampled_from(["", "2", "attic", "bad-number", PROOF, PROOF[:32], PROOF * 2, "21.5", "\r"]),
 )
-commands = st.sampled_from([name.decode() for name in reference.VERSION_1 | reference.VERSION_2])
+commands = st.sampled_from([name.decode() for name in reference.BEHIND_NUMBER | reference.VERSION_2])
 plain = st.builds(lambda name, rest: " ".join([name, *rest]), commands, st.lists(words, max_size=4))
 numbered = st.builds(lambda n, age, line: f"@{n} {age} {line}", words, words, plain)
 near = st.one_of(plain, plain, numbered, st.text(max_size=9)).map(lambda text: text.encode("utf-8"))
@@ -209,16 +211,23 @@ events: st.SearchStrategy[Any] = st.one_of(
     st.builds(Message, st.text(characters, min_size=1).filter(is_sendable)),
     st.builds(Sound, st.integers(0, 255)),
 )
+digests = st.text(lower_hex, min_size=64, max_size=64)
+numbered_events: st.SearchStrategy[Any] = st.one_of(
+    events,
+    st.just(Status("away")),
+    st.builds(Seen, digests),
+    st.builds(Gone, digests),
+)
 sendable: st.SearchStrategy[Any] = st.one_of(
     events,
     st.builds(
         Hello,
         st.from_regex(r"[A-Za-z0-9._-]{1,32}", fullmatch=True),
-        st.none() | st.text(lower_hex, min_size=64, max_size=64),
+        st.none() | digests,
     ),
     st.builds(Nonce, st.text(lower_hex, min_size=32, max_size=128)),
     st.builds(Welcome, st.integers(0, MOST)),
-    st.builds(Numbered, numbers, st.integers(0, 10**12), events),
+    st.builds(Numbered, numbers, st.integers(0, 10**12), numbered_events),
     st.builds(Ack, numbers),
     st.builds(Nak, numbers, st.from_regex(r"[a-z0-9-]{1,32}", fullmatch=True)),
     st.builds(Ping, tokens),
@@ -232,6 +241,15 @@ def test_round_trip(line: Line) -> None:
     assert sent.count(b"\n") == 1
     assert len(sent) <= 4096
     assert Decoder().feed(sent) == [line]
+
+
+@given(sendable | st.just(Status("away")))
+def test_only_away_depends_on_the_version(line: Line) -> None:
+    """Without a number it goes as 2 to a bridge that was welcomed, as 0 to any other."""
+    if line == Status("away"):
+        assert (encode(line), encode(line, 1), encode(line, version=2)) == (b"status 0\n", b"status 0\n", b"status 2\n")
+    else:
+        assert encode(line) == encode(line, 1) == encode(line, version=2)
 
 
 @given(st.floats(-1e-13, 1e-13))
@@ -306,6 +324,10 @@ def test_decoder_takes_bytes_only() -> None:
         (lambda: Message("a\0"), "text has a NUL at 1, expected none"),
         (lambda: Message("a\udc80"), "text has a lone surrogate at 1"),
         (lambda: Sound(256), "sound is 256, expected 0 to 255"),
+        (lambda: Seen(PROOF[1:]), "digest is '1234.*', expected 64 lower-case hex digits"),
+        (lambda: Gone(PROOF.upper()), "digest is '0123.*', expected 64 lower-case hex digits"),
+        (lambda: Seen("00:1b:63:84:45:e6"), "digest is '00:1b:63:84:45:e6'"),
+        (lambda: Gone(""), "digest is ''"),
         (lambda: Hello(""), "bridge is '', expected 1 to 32 of A-Z a-z 0-9"),
         (lambda: Hello("a b"), "bridge is 'a b'"),
         (lambda: Hello("caffè"), "bridge is 'caffè'"),
@@ -325,10 +347,12 @@ def test_decoder_takes_bytes_only() -> None:
         (lambda: Pong(""), "token is ''"),
         (lambda: Numbered(0, 0, Sound(1)), "n is 0"),
         (lambda: Numbered(1, 10**12 + 1, Sound(1)), "age_ms is 1000000000001, expected 0 to 1000000000000"),
+        (lambda: encode(Sound(1), version=0), "version is 0, expected 1 or 2"),
+        (lambda: encode(Sound(1), version=3), "version is 3, expected 1 or 2"),
         (lambda: Malformed("bad-luck", b""), "reason is 'bad-luck', expected one of empty-line, "),
     ],
 )
-def test_constructors_say_what_came_and_what_was_expected(make: Callable[[], Line], complaint: str) -> None:
+def test_constructors_say_what_came_and_what_was_expected(make: Callable[[], object], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         make()
 
@@ -346,6 +370,10 @@ def test_constructors_say_what_came_and_what_was_expected(make: Callable[[], Lin
         lambda: Malformed("bad-text", "x"),  # type: ignore[arg-type]
         lambda: encode(Malformed("bad-text", b"x")),
         lambda: encode(Numbered(1, 0, Malformed("bad-text", b"x"))),
+        lambda: Seen(None),  # type: ignore[arg-type]
+        lambda: Gone(PROOF.encode()),  # type: ignore[arg-type]
+        lambda: encode(Seen(PROOF)),  # type: ignore[arg-type]
+        lambda: encode(Gone(PROOF), version=2),  # type: ignore[arg-type]
         lambda: encode("status 1"),  # type: ignore[arg-type]
     ],
 )
@@ -374,6 +402,7 @@ def test_lines_that_came_off_the_wire_cannot_change_either() -> None:
 
 def test_lines_of_different_types_differ() -> None:
     assert Enter(1) != Leave(1)
+    assert Seen(PROOF) != Gone(PROOF)
     assert Ping("x") != Pong("x")
     assert Status("open") != "open"
     assert len({Enter(1), Leave(1), Sound(1), Enter(1)}) == 3
@@ -416,6 +445,15 @@ def test_a_line_read_from_memory_is_the_line_that_was_judged(lines: list[bytes])
     numbered = b"".join(b"@%d 0 %b\n" % (n, line) for n, line in enumerate(lines, 1))
     inner = [getattr(line, "line", None) for line in Decoder().feed(numbered)]
     assert [repr(line) for line in inner] == [repr(line) for line in Decoder().feed(stream)]
+
+
+def test_away_is_remembered_for_no_line_without_a_number() -> None:
+    """Memory does not know whether a line stood behind a number; so what may not stand alone stays out of it."""
+    padding = b"ping x\n" * 10  # far enough from the end that memory is asked
+    numbered, refused = Numbered(7, 0, Status("away")), Malformed("out-of-range", b"status 2")
+    for _ in range(3):
+        lines = Decoder().feed(b"@7 0 status 2\nstatus 2\n@7 0 status 2\nstatus 1\n" + padding)
+        assert lines[:4] == [numbered, refused, numbered, Status("open")]
 
 
 def test_who_shares_a_remembered_line_gives_it_back() -> None:

@@ -42,7 +42,7 @@ cdef enum:
     MOST_PERSON = 999999
     MOST_SOUND = 255
     MOST_NAME = 32           # of a bridge, or of a reason
-    PROOF = 64               # hex digits of an HMAC-SHA256
+    HMAC = 64                # hex digits of a proof or a digest: HMAC-SHA256
     LEAST_NONCE = 32
     MOST_NONCE = 128
     MOST_TOKEN = 64
@@ -63,10 +63,15 @@ REASONS = (
 )
 cdef tuple REASON_NAMES = REASONS    # without a look-up in the module, and safe from a rebinding of REASONS
 
-# Commands. Those up to SOUND are version 1, and the only ones that may follow a number.
 cdef enum Command:
-    STATUS, TEMPERATURE, ENTER, LEAVE, MESSAGE, SOUND
+    STATUS, TEMPERATURE, ENTER, LEAVE, MESSAGE, SOUND, SEEN, GONE
     HELLO, NONCE, WELCOME, ACK, NAK, PING, PONG
+
+# Where a command may stand: by itself, behind a number, or both.
+cdef enum:
+    ALONE = 1
+    NUMBERED = 2
+    ANYWHERE = 3
 
 cdef struct Keyword:
     const char *name
@@ -74,26 +79,29 @@ cdef struct Keyword:
     Command command
     int least           # arguments
     int most
+    int places
 
 # The keyword table: a new command is one line here, one branch in `read_command` and one in `text_of`.
 # The busiest come first, since it is searched from the top.
 cdef enum:
-    KEYWORD_COUNT = 13
+    KEYWORD_COUNT = 15
 
 cdef Keyword[KEYWORD_COUNT] KEYWORDS = [
-    Keyword(b"temperature", 11, TEMPERATURE, 2, 2),
-    Keyword(b"status", 6, STATUS, 1, 1),
-    Keyword(b"enter", 5, ENTER, 1, 1),
-    Keyword(b"leave", 5, LEAVE, 1, 1),
-    Keyword(b"message", 7, MESSAGE, 1, 1),
-    Keyword(b"sound", 5, SOUND, 1, 1),
-    Keyword(b"ping", 4, PING, 1, 1),
-    Keyword(b"pong", 4, PONG, 1, 1),
-    Keyword(b"ack", 3, ACK, 1, 1),
-    Keyword(b"nak", 3, NAK, 2, 2),
-    Keyword(b"hello", 5, HELLO, 2, 3),
-    Keyword(b"nonce", 5, NONCE, 1, 1),
-    Keyword(b"welcome", 7, WELCOME, 1, 1),
+    Keyword(b"temperature", 11, TEMPERATURE, 2, 2, ANYWHERE),
+    Keyword(b"status", 6, STATUS, 1, 1, ANYWHERE),
+    Keyword(b"enter", 5, ENTER, 1, 1, ANYWHERE),
+    Keyword(b"leave", 5, LEAVE, 1, 1, ANYWHERE),
+    Keyword(b"message", 7, MESSAGE, 1, 1, ANYWHERE),
+    Keyword(b"sound", 5, SOUND, 1, 1, ANYWHERE),
+    Keyword(b"seen", 4, SEEN, 1, 1, NUMBERED),
+    Keyword(b"gone", 4, GONE, 1, 1, NUMBERED),
+    Keyword(b"ping", 4, PING, 1, 1, ALONE),
+    Keyword(b"pong", 4, PONG, 1, 1, ALONE),
+    Keyword(b"ack", 3, ACK, 1, 1, ALONE),
+    Keyword(b"nak", 3, NAK, 2, 2, ALONE),
+    Keyword(b"hello", 5, HELLO, 2, 3, ALONE),
+    Keyword(b"nonce", 5, NONCE, 1, 1, ALONE),
+    Keyword(b"welcome", 7, WELCOME, 1, 1, ALONE),
 ]
 
 
@@ -162,8 +170,8 @@ cdef class Status(_Value):
     """State whether the space is open.
 
     Args:
-        value: "open", "closed" or "away". The wire knows only 1 (open) and 0 (the rest), so "away" comes back
-            as "closed".
+        value: "open", "closed" or "away". Version 1 knows only 1 (open) and 0 (the rest), so without a number
+            "away" comes back as "closed".
     Raises:
         ValueError: another value.
     """
@@ -289,6 +297,47 @@ cdef class Sound(_Value):
         self.number = <int> checked
 
 
+cdef str HMAC_FORM = "64 lower-case hex digits"
+
+
+@cython.final
+cdef class Seen(_Value):
+    """State that a device has been about for a while. Stands behind a number only.
+
+    Args:
+        digest: of its MAC address, 64 lower-case hex digits; docs/protocol.md, "Devices".
+    Raises:
+        ValueError: not of that form.
+    """
+
+    __match_args__ = ("digest",)
+    cdef readonly str digest
+
+    def __init__(self, str digest not None):
+        check_token(digest, "digest", HMAC_FORM, judge_hmac)
+        seal(self)
+        self.digest = digest
+
+
+@cython.final
+cdef class Gone(_Value):
+    """State that a device has not been about for longer. Stands behind a number only.
+
+    Args:
+        digest: of its MAC address, 64 lower-case hex digits; docs/protocol.md, "Devices".
+    Raises:
+        ValueError: not of that form.
+    """
+
+    __match_args__ = ("digest",)
+    cdef readonly str digest
+
+    def __init__(self, str digest not None):
+        check_token(digest, "digest", HMAC_FORM, judge_hmac)
+        seal(self)
+        self.digest = digest
+
+
 @cython.final
 cdef class Hello(_Value):
     """Open version 2.
@@ -307,7 +356,7 @@ cdef class Hello(_Value):
     def __init__(self, str bridge not None, str proof=None):
         check_token(bridge, "bridge", "1 to 32 of A-Z a-z 0-9 . _ -", judge_bridge)
         if proof is not None:
-            check_token(proof, "proof", "64 lower-case hex digits", judge_proof)
+            check_token(proof, "proof", HMAC_FORM, judge_hmac)
         seal(self)
         self.bridge = bridge
         self.proof = proof
@@ -351,7 +400,7 @@ cdef class Welcome(_Value):
         self.last = checked
 
 
-# Rule 1: `what` is one of seven types, checked in both places that set it, and none of them can hold a
+# Rule 1: `what` is one of nine types, checked in both places that set it, and none of them can hold a
 # Numbered. No cycle can pass through one, so the collector need not know of it.
 @cython.final
 cdef class Numbered(_Value):
@@ -372,8 +421,8 @@ cdef class Numbered(_Value):
     cdef PyObject *what     # owned, or NULL
 
     def __init__(self, n, age_ms, line):
-        if not isinstance(line, (Status, Temperature, Enter, Leave, Message, Sound, Malformed)):
-            raise TypeError(f"line is {line!r}, expected a line of version 1 or a Malformed")
+        if not isinstance(line, (Status, Temperature, Enter, Leave, Message, Sound, Seen, Gone, Malformed)):
+            raise TypeError(f"line is {line!r}, expected a line of version 1, a Seen, a Gone or a Malformed")
         number = integer(n, "n", 1, MOST_NUMBER)
         age = integer(age_ms, "age_ms", 0, MOST_AGE)
         seal(self)
@@ -500,11 +549,13 @@ cdef class Malformed(_Value):
 
 
 Event = Status | Temperature | Enter | Leave | Message | Sound
+NumberedEvent = Event | Seen | Gone
 Line = Event | Hello | Nonce | Welcome | Numbered | Ack | Nak | Ping | Pong | Malformed
 
-# A status has but two values on the wire: one object each serves every line.
+# A status has but three values on the wire: one object each serves every line.
 cdef Status CLOSED = Status("closed")
 cdef Status OPEN = Status("open")
+cdef Status AWAY = Status("away")
 
 
 # ---- Words: a pointer, a length, a verdict -----------------------------------------------------------------
@@ -640,8 +691,8 @@ cdef Reason judge_reason(const char *at, Py_ssize_t length) noexcept nogil:
     return judge(at, length, IN_REASON, 1, MOST_NAME)
 
 
-cdef Reason judge_proof(const char *at, Py_ssize_t length) noexcept nogil:
-    return judge(at, length, IN_HEX, PROOF, PROOF)
+cdef Reason judge_hmac(const char *at, Py_ssize_t length) noexcept nogil:
+    return judge(at, length, IN_HEX, HMAC, HMAC)
 
 
 cdef Reason judge_nonce(const char *at, Py_ssize_t length) noexcept nogil:
@@ -807,7 +858,7 @@ cdef inline Word after(Word line, Py_ssize_t length) noexcept nogil:
     return line
 
 
-cdef object read_plainly(Word line, Command last):
+cdef object read_plainly(Word line, int place):
     """Read what a board says most, in its usual form, in one go; whatever else it is, `read_command` judges it."""
     cdef Word rest
     cdef uint64_t number
@@ -823,11 +874,15 @@ cdef object read_plainly(Word line, Command last):
     elif line.length > 6 and memcmp(line.at, b"leave ", 6) == 0:
         if read_integer(after(line, 6), 0, MOST_PERSON, &number) == FINE:
             return new_leave(number)
-    return read_command(line, last)
+    return read_command(line, place)
 
 
-cdef object read_command(Word line, Command last):
-    """Read a line that has no number, of one of the commands up to `last`."""
+cdef object read_command(Word line, int place):
+    """Read a line, or what stands behind a number.
+
+    Args:
+        place: ALONE or NUMBERED.
+    """
     cdef Word[MOST_ARGUMENTS] words
     cdef Word rest = line
     cdef const Keyword *keyword
@@ -837,6 +892,8 @@ cdef object read_command(Word line, Command last):
     cdef double value = 0
     cdef Message message
     cdef Sound sound
+    cdef Seen seen
+    cdef Gone gone
     cdef Hello hello
     cdef Nonce nonce
     cdef Welcome welcome
@@ -848,7 +905,7 @@ cdef object read_command(Word line, Command last):
     if line.length == 0:
         return refuse(EMPTY_LINE, line)
     keyword = find_keyword(take_word(&rest))
-    if keyword is NULL or keyword.command > last:
+    if keyword is NULL or not keyword.places & place:
         return refuse(UNKNOWN_COMMAND, line)
     count = take_arguments(rest, words)
     if not keyword.least <= count <= keyword.most:
@@ -861,9 +918,9 @@ cdef object read_command(Word line, Command last):
         if reason == FINE:
             return new_temperature(number, value)
     elif keyword.command == STATUS:
-        reason = read_integer(words[0], 0, 1, &number)
+        reason = read_integer(words[0], 0, 2 if place == NUMBERED else 1, &number)
         if reason == FINE:
-            return OPEN if number else CLOSED
+            return AWAY if number == 2 else OPEN if number else CLOSED
     elif keyword.command == ENTER:
         reason = read_integer(words[0], 0, MOST_PERSON, &number)
         if reason == FINE:
@@ -884,6 +941,20 @@ cdef object read_command(Word line, Command last):
             sound.made = True
             sound.number = <int> number
             return sound
+    elif keyword.command == SEEN:
+        reason = judge_hmac(words[0].at, words[0].length)
+        if reason == FINE:
+            seen = Seen.__new__(Seen)
+            seen.made = True
+            seen.digest = text(words[0])
+            return seen
+    elif keyword.command == GONE:
+        reason = judge_hmac(words[0].at, words[0].length)
+        if reason == FINE:
+            gone = Gone.__new__(Gone)
+            gone.made = True
+            gone.digest = text(words[0])
+            return gone
     elif keyword.command == PING:
         reason = judge_token(words[0].at, words[0].length)
         if reason == FINE:
@@ -920,7 +991,7 @@ cdef object read_command(Word line, Command last):
         if reason == FINE:
             reason = judge_bridge(words[1].at, words[1].length)
         if reason == FINE and count == 3:
-            reason = judge_proof(words[2].at, words[2].length)
+            reason = judge_hmac(words[2].at, words[2].length)
         if reason == FINE:
             hello = Hello.__new__(Hello)
             hello.made = True
@@ -959,7 +1030,7 @@ cdef Reason why_not_numbered(Word rest) noexcept nogil:
 
 
 cdef object read_numbered(Word line, const char *readable):
-    """Read "@n age_ms line". Once n and age are known, a fault goes inside, so that n can be refused."""
+    """Read "@n age_ms event". Once n and age are known, a fault goes inside, so that n can be refused."""
     cdef Word rest
     cdef uint64_t n = 0, age_ms = 0
     cdef Numbered numbered
@@ -974,15 +1045,16 @@ cdef object read_numbered(Word line, const char *readable):
     numbered.n = <int64_t> n
     numbered.age_ms = <int64_t> age_ms
     numbered.what = NULL
-    numbered.what = read_event(rest, readable, SOUND)
+    numbered.what = read_event(rest, readable, NUMBERED)
     return numbered
 
 
 # ---- Lines that were read before ---------------------------------------------------------------------------
 
 # A space says the same few things over and over: a sensor wavers by a tenth of a degree, the same people come and go.
-# A short line that was judged good gives the same immutable event again, without being judged again. Two lines with the
-# same place push each other out, so that memory is bounded, and looking takes the same time whatever a peer sends.
+# A short line that was judged good gives the same immutable event again, without being judged again, and be it behind a
+# number or not: so only what may stand in both places is remembered. Two lines with the same place in memory push each
+# other out, so that memory is bounded, and looking takes the same time whatever a peer sends.
 cdef enum:
     KNOWN_BITS = 12         # of the number of places
     LONGEST_KNOWN = 24      # bytes: "temperature 255 -20.1234"
@@ -1016,30 +1088,33 @@ cdef PyObject *owned(object event) noexcept:
     return <PyObject *> event
 
 
-cdef PyObject *learn(Word line, Command last, Known *known, uint64_t a, uint64_t b, uint64_t c) except NULL:
-    event = read_plainly(line, last)
+cdef PyObject *learn(Word line, int place, Known *known, uint64_t a, uint64_t b, uint64_t c) except NULL:
+    event = read_plainly(line, place)
     kind = type(event)
-    if kind is Temperature or kind is Status or kind is Enter or kind is Leave or kind is Sound:
+    if event is AWAY:
+        pass    # behind a number only
+    elif kind is Temperature or kind is Status or kind is Enter or kind is Leave or kind is Sound:
         Py_XDECREF(known.event)
         known.event, known.a, known.b, known.c = owned(event), a, b, c
     return owned(event)
 
 
-cdef inline PyObject *read_event(Word line, const char *readable, Command last) except NULL:
-    """Read a line without a number, a short one from memory if it is there. The caller owns what is returned.
+cdef inline PyObject *read_event(Word line, const char *readable, int place) except NULL:
+    """Read a line without its number, a short one from memory if it is there. The caller owns what is returned.
 
     Args:
+        place: ALONE or NUMBERED.
         readable: end of the memory that may be read, though what follows the line means nothing.
     """
     cdef Py_ssize_t past = LONGEST_KNOWN - line.length
     cdef uint64_t a, b, c
     cdef Known *known
     if past < 0 or readable - line.at < LONGEST_KNOWN:
-        return owned(read_command(line, last))
+        return owned(read_command(line, place))
     a, b, c = piece(line.at, past), piece(line.at + 8, past + 8), piece(line.at + 16, past + 16)
     known = place_of(a, b, c)
     if known.event is NULL or known.a != a or known.b != b or known.c != c:
-        return learn(line, last, known, a, b, c)
+        return learn(line, place, known, a, b, c)
     Py_XINCREF(known.event)
     return known.event
 
@@ -1053,7 +1128,7 @@ cdef inline object read_line(const char *at, Py_ssize_t length, const char *read
     line.length = length - 1 if length and at[length - 1] == c"\r" else length
     if line.length and at[0] == c"@":
         return read_numbered(line, readable)
-    owned_event = read_event(line, readable, PONG)
+    owned_event = read_event(line, readable, ALONE)
     event = <object> owned_event
     Py_XDECREF(owned_event)
     return event
@@ -1167,8 +1242,10 @@ cdef str decimal(double value):
     return shortest.removesuffix(".0")
 
 
-cdef str text_of(object line):
+cdef str text_of(object line, int version):
     if isinstance(line, Status):
+        if (<Status> line).code == IS_AWAY and version == 2:
+            return "status 2"
         return "status 1" if (<Status> line).code == IS_OPEN else "status 0"
     if isinstance(line, Temperature):
         return f"temperature {(<Temperature> line).sensor} {decimal((<Temperature> line).value)}"
@@ -1188,7 +1265,7 @@ cdef str text_of(object line):
     if isinstance(line, Welcome):
         return f"welcome {(<Welcome> line).last}"
     if isinstance(line, Numbered):
-        return f"@{(<Numbered> line).n} {(<Numbered> line).age_ms} {text_of(line.line)}"
+        return f"@{(<Numbered> line).n} {(<Numbered> line).age_ms} {text_behind_number(line.line)}"
     if isinstance(line, Ack):
         return f"ack {(<Ack> line).n}"
     if isinstance(line, Nak):
@@ -1200,15 +1277,28 @@ cdef str text_of(object line):
     raise TypeError(f"line is {line!r}, expected a line that can be sent")
 
 
-def encode(line):
-    """Write one line, with its LF, as the decoder will read it.
+cdef str text_behind_number(object event):
+    if isinstance(event, Seen):
+        return f"seen {(<Seen> event).digest}"
+    if isinstance(event, Gone):
+        return f"gone {(<Gone> event).digest}"
+    return text_of(event, 2)
+
+
+def encode(line, int version=1):
+    """Write one line, with its LF.
 
     Args:
         line: any line but Malformed, which stands for what a peer sent.
+        version: 2 for a bridge that was welcomed. Only "away" depends on it: 2 there, 0 elsewhere; behind a
+            number always 2.
     Returns:
         At most 4096 bytes.
     Raises:
-        TypeError: line is, or carries, something that cannot be sent.
+        TypeError: line is, or carries, something that cannot be sent; Seen and Gone can behind a number only.
+        ValueError: another version.
     Source: docs/protocol.md, section "Lines".
     """
-    return f"{text_of(line)}\n".encode("ascii")
+    if not 1 <= version <= 2:
+        raise ValueError(f"version is {version}, expected 1 or 2")
+    return f"{text_of(line, version)}\n".encode("ascii")
