@@ -36,8 +36,8 @@ _EN = {
     "address": "On this network your device has the MAC address",
     "real": "This is the address that its maker gave it. It stays the same, so BITS will know the device again.",
     "random": "This address is randomised: your device has made it up for this network. It may make up another one "
-    "some day, and then BITS will not know it any more. If you can, switch that off for this network, connect again and "
-    "reload this page; or register it as it is, and come back here when it is no longer recognised.",
+    "some day, and then BITS will not know it any more. If you can, switch that off for this network, connect again "
+    "and reload this page; or register it as it is, and come back here when it is no longer recognised.",
     "ios": "iPhone, iPad: Settings, Wi-Fi, the ⓘ beside this network, Private Wi-Fi Address: Off, or Fixed.",
     "android": "Android: Settings, Network and internet, Wi-Fi, this network, Privacy: Use device MAC.",
     "windows": "Windows: Settings, Network and internet, Wi-Fi, this network's properties, Random hardware addresses: "
