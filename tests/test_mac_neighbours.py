@@ -256,6 +256,40 @@ def test_without_root_the_ping_is_missed_and_the_rest_goes_on(monkeypatch: pytes
     assert "root" in sentences[0]
 
 
+def test_only_an_access_point_of_this_network_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stations, "_NETWORK", str(tmp_path))
+    for name, bridge in (("wlan0", "br-lan"), ("wlan1", "br-guest"), ("wlan2", ""), ("lan1", "br-lan")):
+        (tmp_path / name).mkdir()
+        if bridge:
+            (tmp_path / bridge).mkdir(exist_ok=True)
+            (tmp_path / name / "master").symlink_to(f"../{bridge}")
+        if name.startswith("wlan"):
+            (tmp_path / name / "phy80211").mkdir()
+    assert stations._wireless("br-lan") == ["wlan0"]
+    assert stations._wireless("wlan2") == ["wlan2"]
+    monkeypatch.setattr(stations, "_NETWORK", str(tmp_path / "nothing"))
+    assert stations._wireless("br-lan") == []
+
+
+def test_of_many_silent_addresses_a_few_are_asked_at_a_time_and_all_in_turn(tmp_path: Path) -> None:
+    leases = tmp_path / "dhcp.leases"
+    ips = {f"127.0.7.{n}" for n in range(100)}
+    leases.write_text("".join(f"1700000000 {MAC} {ip} name *\n" for ip in ips))
+    asked: list[str] = []
+
+    class Counted(Stations):
+        def _send_byte(self, ip: str) -> None:
+            asked.append(ip)
+
+    found = Counted("lo", pytest.fail, lease_files=(str(leases), str(tmp_path / "nothing")), wireless=())
+    for _ in range(4):
+        before = len(asked)
+        found.poll()
+        assert len(asked) - before == 32
+    found.close()
+    assert set(asked) == ips
+
+
 # --- a real network
 
 # What the router runs: polls without pause, short times, and says what it finds, a line each.
