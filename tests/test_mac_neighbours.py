@@ -271,6 +271,45 @@ def test_only_an_access_point_of_this_network_is_asked(tmp_path: Path, monkeypat
     assert stations._wireless("br-lan") == []
 
 
+def test_an_answer_to_our_ping_is_a_sighting_whatever_the_state_of_the_entry() -> None:
+    macs: list[str] = []
+    table: list[neighbours.Neighbour] = []
+    asked: list[tuple[str, int]] = []
+
+    class Pinged(Stations):
+        def _table(self) -> list[neighbours.Neighbour]:
+            return table
+
+        def _send_ping(self, ip: str, sequence: int) -> None:
+            asked.append((ip, sequence))
+
+    found = Pinged("lo", macs.append, lease_files=(), wireless=(), say=lambda sentence: None)
+    found.close()
+    with (
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as ping,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as host,
+    ):
+        for udp in (ping, host):
+            udp.bind(("::1", 0))
+        ping.setblocking(False)
+        found._ping = ping
+
+        def answers(token: bytes, sequence: int, kind: int = 129) -> None:
+            host.sendto(struct.pack("!BBHHH", kind, 0, 0, 0, sequence) + token, ping.getsockname())
+            found._read_ping()
+
+        answers(found._token, 0)
+        assert (macs, asked) == ([], [("::1", 1)])  # not known: asked by name
+        answers(found._token, 1)
+        assert (macs, asked) == ([], [("::1", 1)])  # but once only
+        table.append(neighbours.Neighbour("::1", MAC, neighbours.STALE, 1))
+        for token, kind in ((b"another!", 129), (b"", 129), (found._token, 128)):
+            answers(token, 0, kind)
+        assert macs == []
+        answers(found._token, 0)
+        assert macs == [MAC]
+
+
 def test_of_many_silent_addresses_a_few_are_asked_at_a_time_and_all_in_turn(tmp_path: Path) -> None:
     leases = tmp_path / "dhcp.leases"
     ips = {f"127.0.7.{n}" for n in range(100)}
@@ -365,6 +404,8 @@ class Network:
             self.set(self.router, f"{family}/neigh/br0/retrans_time_ms", "100")
         for namespace, name in ((self.router, "br0"), (self.six, "eth0"), (self.four, "eth0")):
             self.ip(namespace, "link", "set", name, "up")
+        for number, mac, state in ((7, self.own, "reachable"), (8, "02:00:00:00:00:08", "permanent")):
+            self.ip(self.router, "neigh", "add", f"10.77.0.{number}", "lladdr", mac, "dev", "br0", "nud", state)
         self.leases.write_text(f"1700000000 {self.macs[self.four]} 10.77.0.4 phone *\n")
 
     def delete(self) -> None:
@@ -440,11 +481,13 @@ def test_hosts_on_a_bridge_are_found_and_one_that_goes_down_is_gone(network: Net
 
         network.ip(network.six, "link", "set", "eth0", "down")
         router.hears(f"gone {network.macs[network.six]}")
-        network.ip(network.four, "link", "set", "eth0", "down")
-        router.hears(f"gone {network.macs[network.four]}")
-
         network.ip(network.six, "link", "set", "eth0", "up")
         wait_until(lambda: router.lines.count(f"seen {network.macs[network.six]}") == 2, "coming back")
+        # All the while the other was there, and was asked again and again.
+        assert f"gone {network.macs[network.four]}" not in router.lines
+        network.ip(network.four, "link", "set", "eth0", "down")
+        router.hears(f"gone {network.macs[network.four]}")
     told = [line for line in router.lines if not line.startswith("lookup")]
-    assert {line.split()[1] for line in told} == set(network.macs.values())  # never the router's own, nor anything else
+    # Never the router itself, nor what an administrator says or what was true once.
+    assert {line.split()[1] for line in told} == set(network.macs.values())
     assert len(told) == 5  # who stays is seen once
