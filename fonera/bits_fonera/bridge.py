@@ -102,9 +102,9 @@ class Bridge:
             elif known := self._known.get("server"):
                 self.board.tell("server", known.line, now.ms)
 
-    def next_due_ms(self) -> int:
-        """When tick() or the board has something to do next, if nothing happens before."""
-        due = [self._next_sign_ms, self.uplink.next_due_ms(), self.board.next_due_ms]
+    def next_due_ms(self, board_listens: bool) -> int:
+        """When tick() or, if the wire can take it, the board's end has something to do, if nothing happens before."""
+        due = [self._next_sign_ms, self.uplink.next_due_ms(), self.board.next_due_ms if board_listens else None]
         if self._held and not self._own_status:
             due.append(self._held_until)
         return min(ms for ms in due if ms is not None)

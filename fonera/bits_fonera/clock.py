@@ -60,20 +60,8 @@ def seconds(year: int, month: int, day: int, hour: int, minute: int, second: int
 
     Raises: ValueError: there is no such time.
     """
-    lengths = (
-        31,
-        28 + (year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)),
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    )
+    is_leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    lengths = (31, 28 + is_leap, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
     if not (1970 <= year <= 9999 and 1 <= month <= 12 and 1 <= day <= lengths[month - 1]):
         raise ValueError(f"expected a date from 1970 to 9999, got {year}-{month}-{day}")
     if not (0 <= hour < 24 and 0 <= minute < 60 and 0 <= second <= 60):
@@ -83,7 +71,7 @@ def seconds(year: int, month: int, day: int, hour: int, minute: int, second: int
     return ((days * 24 + hour) * 60 + minute) * 60 + second
 
 
-_MONTHS = {name: i for i, name in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
+_MONTHS = "JanFebMarAprMayJunJulAugSepOctNovDec"
 
 
 def parse_local(text: str) -> int:
@@ -108,6 +96,7 @@ def parse_http_date(text: str) -> int:
     Source: RFC 9110, section 5.6.7.
     """
     words = text.split()
-    if len(words) != 6 or words[5] != "GMT" or words[2] not in _MONTHS:
+    month, odd = divmod(_MONTHS.find(words[2]), 3) if len(words) == 6 and len(words[2]) == 3 else (0, 1)
+    if odd or month < 0 or words[5] != "GMT":
         raise ValueError(f"expected an HTTP date, got {text[:40]!r}")
-    return parse_local(f"{words[3]}-{_MONTHS[words[2]]}-{words[1]} {words[4]}")
+    return parse_local(f"{words[3]}-{month + 1}-{words[1]} {words[4]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import hmac
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 LINE_MAX = 4096  # bytes, LF included
@@ -82,42 +83,42 @@ _NONCE = re.compile(rb"[0-9a-f]{32,128}")
 _TOKEN = re.compile(rb"[\x21-\x7e]{1,64}")
 
 
-class _Bad(Exception):
+class _BadLineError(Exception):
     """This line is refused, for the reason named."""
 
 
 def _integer(word: bytes, low: int, high: int) -> int:
     if not word.isdigit() or len(word) > 19:
-        raise _Bad("bad-number")
+        raise _BadLineError("bad-number")
     value = int(word)
     if not low <= value <= high:
-        raise _Bad("out-of-range")
+        raise _BadLineError("out-of-range")
     return value
 
 
 def _token(word: bytes, form: re.Pattern[bytes]) -> str:
     if not form.fullmatch(word):
-        raise _Bad("bad-token")
+        raise _BadLineError("bad-token")
     return word.decode("ascii")
 
 
 def _text(word: bytes) -> str:
     if not _BASE64.fullmatch(word):
-        raise _Bad("bad-base64")
+        raise _BadLineError("bad-base64")
     data = binascii.a2b_base64(word)
     if binascii.b2a_base64(data, newline=False) != word:
-        raise _Bad("bad-base64")
+        raise _BadLineError("bad-base64")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        raise _Bad("bad-utf8") from None
+        raise _BadLineError("bad-utf8") from None
     if not 1 <= len(data) <= MESSAGE_MAX or "\0" in text:
-        raise _Bad("bad-text")
+        raise _BadLineError("bad-text")
     return text
 
 
 # What a server may say: how many arguments, and how to read them.
-_COMMANDS = {
+_COMMANDS: dict[bytes, tuple[int, Callable[..., Line]]] = {
     b"status": (1, lambda value: Status(_integer(value, 0, 2))),
     b"message": (1, lambda text: Message(_text(text))),
     b"sound": (1, lambda number: Sound(_integer(number, 0, 255))),
@@ -135,14 +136,14 @@ def decode(line: bytes) -> Line:
     if not line:
         return Refused("empty-line", b"")
     words = line.split(b" ")
-    count, read = _COMMANDS.get(words[0], (-1, None))
-    if read is None:
+    if words[0] not in _COMMANDS:
         return Refused("unknown-command", line[:64])
+    count, read = _COMMANDS[words[0]]
     if len(words) != count + 1 or b"" in words:
         return Refused("wrong-word-count", line[:64])
     try:
         return read(*words[1:])
-    except _Bad as reason:
+    except _BadLineError as reason:
         return Refused(str(reason), line[:64])
 
 
@@ -190,7 +191,7 @@ def numbered(n: int, age_ms: int, line: str) -> bytes:
 
 
 def version_1(line: str) -> bytes:
-    """Return a line as a server of version 1 knows it: there is no `away`, and no device comes or goes; b"" for those."""
+    """Return a line as a server of version 1 knows it: no `away`, and b"" for devices."""
     if line.startswith(("seen ", "gone ")):
         return b""
     return ("status 0" if line == "status 2" else line).encode("ascii") + b"\n"

@@ -2,10 +2,11 @@
 
 The file is append-only. A record is a line: the CRC-32 of the rest in eight hexadecimal digits, a space, and
 
-    <n> <boot> <ms> <wall_ms> <sid> <board_n> <line>    an entry: its number to the server (0: not yet given), when it
-                                                        happened, and the board's session and number (0 0: not the board's)
-    ! <highest> <sid> <board_n>                         all records before are done with; the highest number ever given
-                                                        out (-: none yet), and the board's last line taken
+    <n> <boot> <ms> <wall_ms> <sid> <board_n> <line>
+        An entry: its number to the server (0: not yet given), when it happened, and the board's session and number
+        (0 0: not the board's).
+    ! <highest> <sid> <board_n>
+        All records before are done with; the highest number ever given out (-: none yet), the board's last line taken.
 
 An entry costs one write and one fsync. What the server acknowledges costs none: after a restart its `welcome` tells
 again. Only when the file has grown past a threshold is it replaced by a shorter one.
@@ -280,7 +281,7 @@ class Spool:
         self.writes += 1
 
     def _replace(self) -> None:
-        """Replace the file by one that holds what is pending; whenever the power goes, one of the two is there whole."""
+        """Replace the file by one that holds what is pending; whenever the power goes, one of the two is whole."""
         entries = [entry.record for entry in self.pending if entry.stored]
         held = [entry.record for entry in self.pending if not entry.stored]  # they are the newest
         data = b"".join([self._mark(), *entries, *held])
@@ -355,3 +356,26 @@ class Spool:
         if entry.board[0]:
             self.seen = entry.board
         return True
+
+
+def load_names(path: str) -> list[str]:
+    """Return what save_names() has written; [] if there is none, or it is damaged."""
+    try:
+        with open(path, "rb") as file:
+            text = unseal(file.read())
+    except OSError:
+        return []
+    return text.split() if text else []
+
+
+def save_names(path: str, names: list[str]) -> None:
+    """Keep a list of words on disk, in place of the one before.
+
+    Raises: OSError: it could not be written; the one before is there still.
+    """
+    new = path + ".new"
+    with open(new, "wb") as file:
+        file.write(seal(" ".join(names)))
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(new, path)

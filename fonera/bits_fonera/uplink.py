@@ -93,6 +93,10 @@ class Uplink:
     def is_up(self) -> bool:
         return self.phase in (Phase.UP, Phase.UP_1)
 
+    @property
+    def is_connected(self) -> bool:
+        return self.phase not in (Phase.WAITING, Phase.CONNECTING)
+
     def wants_connection(self, now: Now) -> bool:
         return self.phase is Phase.WAITING and now.ms >= self._retry_at
 
