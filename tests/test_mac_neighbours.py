@@ -310,6 +310,33 @@ def test_an_answer_to_our_ping_is_a_sighting_whatever_the_state_of_the_entry() -
         assert macs == [MAC]
 
 
+def test_of_a_device_that_is_silent_one_address_is_asked() -> None:
+    other, awake, asking = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03"
+    asked: list[str] = []
+
+    class Known(Stations):
+        def _table(self) -> list[neighbours.Neighbour]:
+            return [
+                neighbours.Neighbour("fe80::7", MAC, neighbours.STALE, 1),
+                neighbours.Neighbour("10.0.0.7", MAC, neighbours.STALE, 1),
+                neighbours.Neighbour("fd00::7", MAC, neighbours.STALE, 1),
+                neighbours.Neighbour("fe80::1", other, neighbours.STALE, 1),
+                neighbours.Neighbour("10.0.0.2", awake, neighbours.STALE, 1),
+                neighbours.Neighbour("fe80::2", awake, neighbours.REACHABLE, 1),
+                neighbours.Neighbour("10.0.0.3", asking, neighbours.PROBE, 1),
+            ]
+
+        def _send_byte(self, ip: str) -> None:
+            asked.append(ip)
+
+    macs: list[str] = []
+    found = Known("lo", macs.append, lease_files=(), wireless=())
+    found.poll()
+    found.close()
+    assert asked == ["10.0.0.7", "fe80::1"]
+    assert macs == [awake]
+
+
 def test_of_many_silent_addresses_a_few_are_asked_at_a_time_and_all_in_turn(tmp_path: Path) -> None:
     leases = tmp_path / "dhcp.leases"
     ips = {f"127.0.7.{n}" for n in range(100)}

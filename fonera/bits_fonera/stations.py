@@ -105,6 +105,7 @@ class Stations:
         self._ifindex = 0  # 0: not there
         self._own: set[str] = set()
         self._asked = ""  # the last address that was asked: the next poll begins behind it
+        self._ping_failed = False
         self._token = os.urandom(8)  # tells answers to our pings from those to other programs'
         self._lists: dict[str, _StationList] = {}
         self._news = self._opened(_open_news, "the kernel's news of its neighbours")
@@ -219,8 +220,14 @@ class Stations:
         try:
             self._ping.sendto(request, (ip, 0, 0, self._ifindex))
         except OSError as error:
-            if ip == _ALL_NODES:
-                self._once(f"pinging all nodes on {self._interface} fails: {error}")
+            if ip != _ALL_NODES:
+                return
+            # An interface that has just come up has no address yet: one failure is nothing to talk about.
+            if self._ping_failed:
+                self._once(f"pinging all nodes on {self._interface} is not possible: {error}; fewer devices are found")
+            self._ping_failed = True
+        else:
+            self._ping_failed = False
 
     def _read_ping(self) -> None:
         assert self._ping
