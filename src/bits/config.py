@@ -319,6 +319,25 @@ class Config:
         hidden=True,
     )
     cookie_age: float = _field(30 * 86400.0, seconds(60, 10**9), "How long members stay signed in.")
+    # Who is there
+    mac_key: str | None = _field(
+        None,
+        optional(secret()),
+        "Makes the digests of devices, the same as the router's; unset: no MAC address can be typed, no link is good.",
+        hidden=True,
+    )
+    mac_password: str | None = _field(
+        None, optional(secret()), "The router's password for /macupdate; unset: no lists are taken.", hidden=True
+    )
+    mac_opens: bool = _field(True, switch(), "Open when a member's registered device has arrived.")
+    mac_closes: bool = _field(True, switch(), "Close when the last registered device has left and nobody is in.")
+    button_wins: float = _field(
+        1800.0, seconds(0, 10**8), "For so long after a status set by hand, none is deduced from devices."
+    )
+    auto_close_after: float = _field(
+        0.0, seconds(0, 10**8), "Close when nobody has given a sign for so long; 0: never."
+    )
+    auto_close_warning: float = _field(900.0, seconds(0, 10**8), "So long before that, everybody is told.")
     # The space
     space_name: str = _field("BITS", text(), "Name of the space.")
     space_logo: str = _field("", Kind(href().expected, lambda v: v and _href(v)), "Address of its logo.")
@@ -461,6 +480,11 @@ def _check(config: Config, sources: Mapping[str, str]) -> None:
             check(config.holidays_country or country_of(config.time_zone.key), config.holidays_region)
         except ValueError as error:
             raise BitsError(f"holidays_country, holidays_region: {error}") from None
+    if 0 < config.auto_close_after <= config.auto_close_warning:
+        raise BitsError(
+            f"auto_close_warning = {config.auto_close_warning:g} ({sources['auto_close_warning']}): the warning comes "
+            f"before the closing; expected less than auto_close_after, {config.auto_close_after:g}"
+        )
     if config.workers > 1:
         if config.db_uri.startswith("sqlite"):
             raise BitsError(
