@@ -60,6 +60,7 @@ log_queries = true
 time_zone = "Europe/Rome"
 space_links = ["Wiki=https://example.org/?a=b", {label = "Mail", href = "mailto:a@example.org"}]
 sensor_names = {0 = "Lab", 7 = "Roof"}
+bridge_keys = {attic = "an=attic, with a key", "cellar.2" = "0123456789abcdef"}
 db_uri = "postgresql://bits:pa%40ss@db/bits"
 cookie_secret = "0123456789012345678901234567890123456789"
 """)
@@ -73,6 +74,7 @@ cookie_secret = "0123456789012345678901234567890123456789"
     assert config.time_zone == ZoneInfo("Europe/Rome")
     assert config.space_links == (Link("Wiki", "https://example.org/?a=b"), Link("Mail", "mailto:a@example.org"))
     assert config.sensor_names == {0: "Lab", 7: "Roof"}
+    assert config.bridge_keys == {"attic": "an=attic, with a key", "cellar.2": "0123456789abcdef"}
 
 
 def test_every_kind_of_value_from_text() -> None:
@@ -82,6 +84,7 @@ def test_every_kind_of_value_from_text() -> None:
             "BITS_CONTROL_ALLOW": "10.8.0.0/24, ::1",
             "BITS_SENSOR_NAMES": "0=Lab, 7=Roof",
             "BITS_SPACE_LINKS": "Wiki=https://example.org, Home=/",
+            "BITS_BRIDGE_KEYS": "attic = key=of=the=attic, cellar=0123456789abcdef",
             "BITS_DEVELOPER_MODE": "on",
             "BITS_WEB_USOCKET_MODE": "0640",
             "BITS_WEB_USOCKET": "",
@@ -91,6 +94,7 @@ def test_every_kind_of_value_from_text() -> None:
     assert config.control_allow == (ip_network("10.8.0.0/24"), ip_network("::1/128"))
     assert config.sensor_names == {0: "Lab", 7: "Roof"}
     assert config.space_links == (Link("Wiki", "https://example.org"), Link("Home", "/"))
+    assert config.bridge_keys == {"attic": "key=of=the=attic", "cellar": "0123456789abcdef"}
     assert config.developer_mode
     assert not config.markdown_escape
     assert config.web_usocket_mode == 0o640
@@ -126,6 +130,11 @@ def test_every_kind_of_value_from_text() -> None:
         ("db_uri = 'sqlite://'", "sqlite:///PATH"),
         ("db_uri = 'nonsense'", "sqlite:///PATH"),
         ("cookie_secret = 'secretive'", "at least 32 characters"),
+        ("bridge_keys = {attic = 'secretive'}", "keys of at least 16 characters by bridge"),
+        ("bridge_keys = {'the attic' = 'secretive_secretive'}", "keys of at least 16 characters"),
+        ("bridge_keys = {attic = 17}", "keys of at least 16 characters"),
+        ("bridge_keys = 'attic secretive_secretive'", "keys of at least 16 characters"),
+        ("bridge_keys = ['attic=secretive_secretive', 1]", "keys of at least 16 characters"),
         ("workers = 0", "a whole number from 1"),
         ("web_host = 1", "a host name or address"),
     ],
@@ -182,13 +191,17 @@ def test_several_workers_on_sqlite_are_refused_with_the_way_out() -> None:
 
 
 def test_secrets_are_not_shown(file: Path) -> None:
-    file.write_text("cookie_secret = 'ssssssssssssssssssssssssssssssssssss'\ndb_uri = 'postgresql://u:pppp@h/d'")
+    file.write_text("""
+cookie_secret = 'ssssssssssssssssssssssssssssssssssss'
+bridge_keys = {x = 'ssssssssssssssss'}
+db_uri = 'postgresql://u:pppp@h/d'
+""")
     rows = load(file, {}, {}).rows()
     text = str(rows)
     assert "ssss" not in text
     assert "pppp" not in text
     values = {key: value for key, value, _ in rows}
-    assert values["cookie_secret"] == "(set)"
+    assert (values["cookie_secret"], values["bridge_keys"]) == ("(set)", "(set)")
     assert values["db_uri"] == "postgresql://u:***@h/d"
     assert shown("db_uri", "postgresql://h/d?password=pppp") == "postgresql://h/d?password=hidden"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ DEFAULT_FILE = Path("/etc/bits.toml")
 PREFIX = "BITS_"
 NOT_OURS = {"BITS_TRACE"}  # the switch of setup.py
 SECRET_LENGTH = 32
+KEY_LENGTH = 16
+BRIDGE_NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
@@ -211,6 +214,24 @@ def names() -> Kind:
     )
 
 
+def keys() -> Kind:
+    def parse(value: Any) -> dict[str, str]:
+        if not isinstance(value, dict):
+            pairs = [item.partition("=") for item in _items(value)]
+            value = {name.strip(): key.strip() for name, _, key in pairs}
+        for name, key in value.items():
+            # What the miniprotocol allows as a name, and as a key what has the UTF-8 that proofs are made of.
+            if not BRIDGE_NAME.fullmatch(name) or len(_text(key)) < KEY_LENGTH or not key.encode():
+                raise ValueError
+        return dict(value)
+
+    return Kind(
+        f'keys of at least {KEY_LENGTH} characters by bridge, like "attic=KEY, cellar=KEY"',
+        parse,
+        lambda value: ", ".join(f"{name}=(set)" for name in sorted(value)),
+    )
+
+
 def closures() -> Kind:
     def one(item: Any) -> Closure:
         days, _, reason = _text(item).strip().partition(" ")
@@ -304,6 +325,14 @@ class Config:
         (ip_network("127.0.0.0/8"), ip_network("::1/128")), networks(), "Where bridges may connect from."
     )
     control_connections: int = _field(64, number(1, 100_000), "Bridges connected at once, at most.")
+    bridge_keys: Mapping[str, str] = _field(
+        {}, keys(), "Keys shared with bridges that number what they send, by name.", hidden=True
+    )
+    bridge_ping: float = _field(
+        20.0,
+        seconds(0, 86400),
+        "Silence after which such a bridge is pinged; dropped after three times that; 0: never.",
+    )
     stale_after: float = _field(
         900.0, seconds(0, 10**8), "Silence of all bridges after which the state is called stale; 0: never."
     )
