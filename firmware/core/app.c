@@ -292,6 +292,8 @@ void app_start(void)
     bool survived = kept_load();
     uint32_t now_ms = uptime_ms();
 
+    if (!survived)
+        kept_commit(); /* so that the next reset is a warm one */
     memset(&app, 0, sizeof app);
     link_start(&app.link, now_ms);
     for (unsigned i = 0; i < SENSORS; i++)

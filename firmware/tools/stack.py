@@ -3,9 +3,9 @@
 
     stack.py IMAGE.elf FOLDER
 
-FOLDER has the `.ci` files of `gcc -fcallgraph-info=su`. The worst case is the deepest chain of calls from Reset_Handler,
-plus the deepest of an interrupt (all have the same priority, so one cannot interrupt another), plus the deepest of a
-fault on top of that. What cannot be known, a call through a pointer, a recursion, a frame that grows, is an error.
+FOLDER has the `.ci` files of `gcc -fcallgraph-info=su`. The worst case is the deepest chain of calls from
+Reset_Handler, plus the deepest of an interrupt (all have the same priority, so one cannot interrupt another), plus the
+deepest of a fault on top of that. What cannot be known, a call through a pointer, a recursion, a frame that grows, is an error.
 """
 
 from __future__ import annotations
@@ -29,14 +29,9 @@ class Graph:
         self.calls: dict[str, set[str]] = {}
         for path in folder.rglob("*.ci"):
             for line in path.read_text().splitlines():
-                self._read(path.parent, line)
+                self._read(line)
 
-    @staticmethod
-    def _name(folder: Path, title: str) -> str:
-        """Return a function's name; one that is static is of the form `file.c:name`, and stays so."""
-        return title
-
-    def _read(self, folder: Path, line: str) -> None:
+    def _read(self, line: str) -> None:
         if match := NODE.match(line):
             title, label = match.groups()
             if size := BYTES.search(label):
@@ -59,7 +54,8 @@ class Graph:
 
 
 def stack_size(image: str) -> int:
-    symbols = subprocess.run(["arm-none-eabi-nm", image], capture_output=True, text=True, check=True).stdout
+    command = ["arm-none-eabi-nm", image]
+    symbols = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
     return next(int(line.split()[0], 16) for line in symbols.splitlines() if line.endswith(" STACK_SIZE"))
 
 
