@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -101,8 +101,10 @@ async def store(db_uri: str) -> AsyncIterator[Store]:
 class Server:
     """`bits serve` in a process of its own, on free ports, in a folder of its own."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, *, prefix: Sequence[str] = (), **settings: str) -> None:
+        """Args: prefix: the words that run a command on the host it shall run on, if not on this one."""
         self.folder = folder
+        self.prefix = prefix
         self.settings = {
             "web_port": "0",
             "control_port": "0",
@@ -117,7 +119,7 @@ class Server:
 
     def start(self) -> Server:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bits", "serve"],
+            [*self.prefix, sys.executable, "-m", "bits", "serve"],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
