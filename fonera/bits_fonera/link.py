@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 FRAME_MAX = 384  # bytes, LF included
@@ -159,9 +159,11 @@ class Endpoint:
         self._retry_ms = RETRY_MS
         self._replies = bytearray()
 
-    def receive(self, data: bytes, now_ms: int) -> list[Hello | Data]:
-        """Return the lines to take, repeated ones that have not been taken among them, and calls for a session."""
-        events: list[Hello | Data] = []
+    def receive(self, data: bytes, now_ms: int) -> Iterator[Hello | Data]:
+        """Yield the lines to take, repeated ones that have not been taken among them, and calls for a session.
+
+        Each frame is judged when it is asked for: the same line may be there twice, and is known the second time.
+        """
         for frame in self._decoder.feed(data):
             if isinstance(frame, Noise):
                 self.noise[frame.reason] = self.noise.get(frame.reason, 0) + 1
@@ -169,16 +171,15 @@ class Endpoint:
             self.heard_ms = now_ms
             if isinstance(frame, Hello):
                 self._replies += encode(Session(self._fresh_session()))
-                events.append(frame)
+                yield frame
             elif isinstance(frame, Data):
                 if frame.sid == self.seen[0] and frame.n <= self.seen[1]:
                     self._replies += encode(Ack(frame.sid, frame.n))
                 else:
                     self._offered = (frame.sid, frame.n)
-                    events.append(frame)
+                    yield frame
             elif isinstance(frame, Ack) and self._under_way and frame == (self._sid, self._n):
                 self._under_way = None
-        return events
 
     def take(self, sid: int, n: int) -> None:
         """Acknowledge a line to the board, unless it has gone on to another meanwhile."""
