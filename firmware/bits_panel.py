@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 IMAGE = Path(__file__).parent / "build" / "bits-qemu.bin"
 QEMU = "qemu-system-arm"
@@ -72,6 +72,7 @@ class Emulator:
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._sockets: list[socket.socket] = []
+        self._qmp_lines: BinaryIO | None = None
 
     def __enter__(self) -> Emulator:
         return self.start()
@@ -118,8 +119,8 @@ class Emulator:
             )
             self._panel = self._accept(panel)
             self._qmp = self._accept(qmp)
-        self._qmp_lines = self._read_qmp()
-        next(self._qmp_lines)  # its greeting
+        self._qmp_lines = self._qmp.makefile("rb")
+        self._qmp_lines.readline()  # its greeting
         self._command("qmp_capabilities")
         self._reader = threading.Thread(target=self._read_panel, name="panel")
         self._reader.start()
@@ -163,6 +164,8 @@ class Emulator:
                 process.stderr.close()
         if self._reader:
             self._reader.join(5)
+        if self._qmp_lines:
+            self._qmp_lines.close()
         for connection in self._sockets:
             connection.close()
         self._sockets.clear()
@@ -291,14 +294,11 @@ class Emulator:
         connection.connect(str(self.bridge_socket))
         return connection
 
-    def _read_qmp(self) -> Iterator[dict[str, object]]:
-        with self._qmp.makefile("rb") as lines:
-            for line in lines:
-                yield json.loads(line)
-
     def _command(self, name: str) -> None:
+        assert self._qmp_lines
         self._qmp.sendall(json.dumps({"execute": name}).encode() + b"\n")
-        for answer in self._qmp_lines:
+        for line in self._qmp_lines:
+            answer = json.loads(line)
             if "error" in answer:
                 raise RuntimeError(f"QEMU refuses {name}: {answer}")
             if "return" in answer:

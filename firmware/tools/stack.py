@@ -5,7 +5,8 @@
 
 FOLDER has the `.ci` files of `gcc -fcallgraph-info=su`. The worst case is the deepest chain of calls from
 Reset_Handler, plus the deepest of an interrupt (all have the same priority, so one cannot interrupt another), plus the
-deepest of a fault on top of that. What cannot be known, a call through a pointer, a recursion, a frame that grows, is an error.
+deepest of a fault on top of that. What cannot be known is an error: a call through a pointer, a recursion, a frame that
+grows.
 """
 
 from __future__ import annotations
