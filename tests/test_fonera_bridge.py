@@ -5,23 +5,23 @@ from __future__ import annotations
 import base64
 import errno
 import json
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from bits_fonera import clock, fetch, protocol
-from bits_fonera import spool as spool_module
 from bits_fonera.bridge import Bridge
 from bits_fonera.clock import Now
 from bits_fonera.link import ID_MAX
 from bits_fonera.protocol import Refused
 from bits_fonera.spool import Spool
 from bits_fonera.uplink import Phase, Uplink
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from tests.fonera_board import Board
 from tests.fonera_server import FakeServer
 
@@ -35,7 +35,7 @@ class Rig:
     def __init__(self, path: Path, server: FakeServer, version: str = "auto", **options: Any) -> None:
         self.path = path
         self.version = version
-        self.options = {"key": "secret", "ping_interval_ms": 20_000, "backoff_max_ms": 60_000} | options
+        self.options: dict[str, Any] = {"key": "secret", "ping_interval_ms": 20_000, "backoff_max_ms": 60_000} | options
         self.board = Board()
         self.server = server
         self.reachable = True
@@ -349,7 +349,7 @@ def test_a_full_disk(rig: Rig, server: FakeServer, monkeypatch: pytest.MonkeyPat
     rig.reachable = False
     rig.cut()
     with monkeypatch.context() as patch:
-        patch.setattr(spool_module.os, "pwrite", full)
+        patch.setattr(os, "pwrite", full)
         rig.press("enter 1", "enter 2")
         rig.run(3000)
         assert rig.board.waiting == ["enter 1", "enter 2"]  # the bridge cannot promise anything
@@ -372,7 +372,7 @@ def test_whatever_breaks_each_press_is_stored_once(tmp_path_factory: pytest.Temp
     chance = random.Random(seed)
     server = FakeServer()
     rig = Rig(tmp_path_factory.mktemp("spool") / "spool", server, "2", backoff_max_ms=2000)
-    pressed = []
+    pressed: list[str] = []
     for _ in range(1200):
         if chance.random() < 0.1:
             pressed.append(f"enter {len(pressed)}")

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from bits_fonera import link
 from bits_fonera.clock import Now, before
 from bits_fonera.link import Ack, Data, Decoder, Endpoint, Frame, Hello, Noise, Session, encode
 from bits_fonera.spool import Spool
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from tests.fonera_board import Board
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "link.json").read_text())

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from bits_fonera import spool as module
 from bits_fonera.clock import Now, age_ms, before
 from bits_fonera.spool import Spool, load_names, save_names, seal, unseal
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 T = Now("aaaaaaaa", 1000, 1_767_225_600_000)
 
@@ -100,7 +99,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException, last
                     raise error
                 return real(*arguments)
 
-            patch.setattr(module.os, name, call)
+            patch.setattr(os, name, call)
         yield calls
 
 

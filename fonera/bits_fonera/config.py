@@ -9,6 +9,7 @@ from typing import Any
 
 from bits_fonera.errors import BridgeError
 
+_BAUDS = (9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600)
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 
@@ -36,8 +37,8 @@ class Config:
         self.bridge = self._get("bridge", "", self._matching(_NAME, "1 to 32 letters, digits, '.', '_' or '-'"))
         self.protocol = self._get("protocol", "auto", self._one_of("auto", "1", "2"))
         self.key = self._get("key", "", str)
-        if self.protocol != "1" and not self.key:
-            raise self._error("key", 'the key shared with the server (its setting bridge_keys), unless protocol is "1"')
+        if self.protocol != "1" and len(self.key) < 16:
+            raise self._error("key", "at least 16 characters, the same as in the server's bridge_keys")
         self.ping_interval_ms = self._number("ping_interval", 20, 1, 3600) * 1000
         self.backoff_max_ms = self._number("backoff_max", 60, 1, 3600) * 1000
         # The board
@@ -46,6 +47,8 @@ class Config:
         if self.serial and self.i2c:
             raise self._error("serial", "nothing when i2c is set: the board hangs on one of the two")
         self.baud = self._number("baud", 115200, 50, 4_000_000)
+        if self.baud not in _BAUDS:
+            raise self._error("baud", f"one of {', '.join(map(str, _BAUDS))}, got {self.baud}")
         # The disk
         self.spool = self._get("spool", "/etc/bits-fonera/spool", self._file)
         self.spool_size = self._number("spool_size", 256 * 1024, 4096, 16 * 1024 * 1024)
@@ -79,7 +82,7 @@ class Config:
                 "this_device_url", "the server's address as members see it, as in https://bits.example.org"
             )
         if self._values:
-            raise self._error(sorted(self._values)[0], "no such key; docs/fonera.md lists them all")
+            raise BridgeError(f"{path}: {min(self._values)}: there is no such key; docs/fonera.md lists them all")
 
     # --- how values are read
 
