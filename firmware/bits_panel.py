@@ -68,6 +68,7 @@ class Emulator:
         self.led = False
         self.beeps: list[Beep] = []
         self.boots: list[str] = []  # "cold", "warm", "watchdog"
+        self._adc: dict[int, int] = {}
         self.changed = threading.Condition()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
@@ -202,6 +203,8 @@ class Emulator:
             self.boots.append(rest)
             self.led = False  # as it is until the board says otherwise
             self.rows = [""] * 4
+            for sensor, raw in self._adc.items():  # a reset of the board is none of the world around it
+                self.send(f"adc {sensor} {raw}")
 
     def wait(self, condition: Callable[[], object], what: str = "the condition", seconds: float = WAIT) -> None:
         """Wait until the condition holds; it is asked again whenever the board has shown something.
@@ -263,6 +266,7 @@ class Emulator:
 
     def adc(self, sensor: int, raw: int) -> None:
         """Set what the converter reads, 0 to 4095, of a sensor, 0 or 1."""
+        self._adc[sensor] = raw
         self.send(f"adc {sensor} {raw}")
 
     def celsius(self, sensor: int, degrees: float) -> None:

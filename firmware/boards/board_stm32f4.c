@@ -38,7 +38,7 @@ void USART1_Handler(void)
 {
     uint32_t status = USART_SR(USART1);
 
-    if (status & SR_RXNE)
+    if (status & (SR_RXNE | SR_ORE)) /* an overrun interrupts until DR is read, too */
         ring_put(&uart_in, (uint8_t)USART_DR(USART1)); /* no room: lost, and sent again */
     if (status & SR_TXE && USART_CR1(USART1) & CR1_TXEIE) {
         int byte = ring_take(&uart_out);

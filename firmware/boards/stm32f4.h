@@ -66,6 +66,7 @@ enum pin_mode { PIN_INPUT, PIN_OUTPUT, PIN_ALTERNATE, PIN_ANALOG };
 #define USART_DR(usart) REGISTER((usart) + 0x04)
 #define USART_BRR(usart) REGISTER((usart) + 0x08)
 #define USART_CR1(usart) REGISTER((usart) + 0x0c)
+#define SR_ORE BIT(3)
 #define SR_RXNE BIT(5)
 #define SR_TXE BIT(7)
 #define CR1_RE BIT(2)
