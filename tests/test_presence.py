@@ -99,6 +99,28 @@ async def test_a_report_that_cannot_be_stored_fails_alone(setup: Setup) -> None:
     assert setup.counters["reports_failed_total"] == 1
 
 
+async def test_what_comes_after_a_report_that_cannot_be_stored_fails_with_it_if_it_says_so(setup: Setup) -> None:
+    """Or a number could be in the log, and one below it not."""
+    bad = setup.presence.submit([Report(Sound(1), WEB, at(0).replace(tzinfo=None))])
+    after = setup.presence.submit([Report(Sound(2), WEB, at(1))], after=bad)
+    other = setup.presence.submit([Report(Sound(3), WEB, at(2))])
+    last = setup.presence.submit([Report(Sound(4), WEB, at(3))], after=after)
+    for failed in (bad, after, last):
+        with pytest.raises(Exception, match="time zone"):
+            await failed
+    with pytest.raises(Exception, match="time zone"):
+        await setup.presence.submit([Report(Sound(5), WEB, at(4))], after=last)
+    good = setup.presence.submit([Report(Sound(6), WEB, at(5))], after=other)
+    assert [s.event for s in await other + await good] == [Sound(3), Sound(6)]
+
+
+async def test_nothing_to_store_still_has_its_turn(setup: Setup) -> None:
+    before = setup.presence.submit([Report(Status("open"), WEB, at(0))])
+    assert await setup.presence.submit([]) == []
+    assert before.done()
+    assert setup.presence.state.value == "open"
+
+
 async def test_stopping_commits_what_is_queued(setup: Setup) -> None:
     waiting = setup.presence.submit([Report(Status("open"), WEB, at(0))])
     await setup.presence.stop()

@@ -23,7 +23,29 @@ BATCH = 1000
 RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 T = TypeVar("T")
-Waiting = tuple[Sequence[Report], asyncio.Future[list[Stored]]]
+
+
+class Waiting(NamedTuple):
+    """Reports on their way to the log.
+
+    Args:
+        done: gives what was stored.
+        after: these shall not be stored if that has failed.
+        provided: asked with the state that they would be judged by; where it says no, none of them is stored.
+    """
+
+    reports: Sequence[Report]
+    done: asyncio.Future[list[Stored]]
+    after: asyncio.Future[list[Stored]] | None = None
+    provided: Callable[[State], bool] | None = None
+
+    def has_lost(self) -> bool:
+        """Fail with the one before, if that has failed. Returns whether it has."""
+        after = self.after
+        error = after.exception() if after is not None and after.done() and not after.cancelled() else None
+        if error is not None and not self.done.done():
+            self.done.set_exception(error)
+        return error is not None
 
 
 class Presence:
@@ -56,18 +78,29 @@ class Presence:
         writer, self._writer = self._writer, None
         if writer is None:
             return
-        pending = [done for _, done in self._queue]
+        pending = [one.done for one in self._queue]
         if pending:
             await asyncio.wait(pending, timeout=5)
         await tasks.end(writer)
 
-    def submit(self, reports: Sequence[Report]) -> asyncio.Future[list[Stored]]:
+    def submit(
+        self,
+        reports: Sequence[Report],
+        *,
+        after: asyncio.Future[list[Stored]] | None = None,
+        provided: Callable[[State], bool] | None = None,
+    ) -> asyncio.Future[list[Stored]]:
         """Queue reports; the future gives what was stored, once committed and told.
 
-        A report that changes nothing (the current status again, somebody who is in already) is not stored.
+        A report that changes nothing (the current status again, somebody who is in already) is not stored. With no
+        reports at all it still has its turn: then the state is as new as the log, and all that was queued before is in.
+
+        Args:
+            after: an earlier submission; if it cannot be stored, these fail with it.
+            provided: see Waiting; for what was deduced from a state, and counts only while that stands.
         """
         done: asyncio.Future[list[Stored]] = asyncio.get_running_loop().create_future()
-        self._queue.append((reports, done))
+        self._queue.append(Waiting(reports, done, after, provided))
         self._arrived.set()
         return done
 
@@ -104,13 +137,14 @@ class Presence:
     def _take(self) -> list[Waiting]:
         """Take waiting submissions off the queue, up to a batch, but always at least one."""
         batch = [self._queue.popleft()]
-        size = len(batch[0][0])
-        while self._queue and size + len(self._queue[0][0]) <= BATCH:
+        size = len(batch[0].reports)
+        while self._queue and size + len(self._queue[0].reports) <= BATCH:
             batch.append(self._queue.popleft())
-            size += len(batch[-1][0])
+            size += len(batch[-1].reports)
         return batch
 
     async def _commit(self, batch: list[Waiting]) -> None:
+        batch = [one for one in batch if not one.has_lost()]
         judged = Judged([], [], 0)
 
         def decide(theirs: Sequence[Stored]) -> list[Report]:
@@ -132,9 +166,9 @@ class Presence:
                 return
             log.exception("%d events could not be stored", len(judged.wanted))
             self._counters["reports_failed_total"] += len(judged.wanted)
-            for _, done in batch:
-                if not done.done():
-                    done.set_exception(error)
+            for one in batch:
+                if not one.done.done():
+                    one.done.set_exception(error)
             return
         self._counters["reports_unchanged_total"] += judged.unchanged
         if ours:
@@ -143,9 +177,9 @@ class Presence:
         if theirs or ours:
             self._tell([*theirs, *ours])
         begin = 0
-        for (_, done), share in zip(batch, judged.shares, strict=True):
-            if not done.done():
-                done.set_result(ours[begin : begin + share])
+        for one, share in zip(batch, judged.shares, strict=True):
+            if not one.done.done():
+                one.done.set_result(ours[begin : begin + share])
             begin += share
 
     def _tell(self, stored: Sequence[Stored]) -> None:
@@ -186,9 +220,10 @@ def judge(state: State, batch: Sequence[Waiting]) -> Judged:
     wanted: list[Report] = []
     shares: list[int] = []
     unchanged = 0
-    for reports, _ in batch:
+    for waiting in batch:
         before = len(wanted)
-        for report in reports:
+        holds = waiting.provided is None or waiting.provided(state)
+        for report in waiting.reports if holds else ():
             stored = consequences(state, report)
             wanted += stored
             for one in stored:
