@@ -32,6 +32,7 @@ class Config:
         """
         self._values = dict(values)
         self._path = path
+        self.keys: list[str] = []  # all there are
         # The miniprotocol
         self.server = self._get("server", "", lambda text: _address(text, 8888))
         self.bridge = self._get("bridge", "", self._matching(_NAME, "1 to 32 letters, digits, '.', '_' or '-'"))
@@ -89,9 +90,13 @@ class Config:
     def _error(self, key: str, expected: str) -> BridgeError:
         return BridgeError(f"{self._path}: {key}: expected {expected}")
 
+    def _pop(self, key: str, default: Any) -> Any:
+        self.keys.append(key)
+        return self._values.pop(key, default)
+
     def _get(self, key: str, default: str, read: Any) -> Any:
         """Take a text out of the values. Without a default that reads, it has to be there."""
-        value = self._values.pop(key, default)
+        value = self._pop(key, default)
         if not isinstance(value, str):
             raise self._error(key, f"a text in quotes, got {value!r}")
         try:
@@ -100,13 +105,13 @@ class Config:
             raise self._error(key, f"{error}, got {value!r}") from None
 
     def _number(self, key: str, default: int, low: int, high: int) -> int:
-        value = self._values.pop(key, default)
+        value = self._pop(key, default)
         if type(value) is not int or not low <= value <= high:
             raise self._error(key, f"a whole number from {low} to {high}, got {value!r}")
         return value
 
     def _flag(self, key: str, default: bool) -> bool:
-        value = self._values.pop(key, default)
+        value = self._pop(key, default)
         if not isinstance(value, bool):
             raise self._error(key, f"true or false, got {value!r}")
         return value

@@ -98,6 +98,7 @@ class Program:
         self._board_output = bytearray()
         self._board_trouble = ""
         self._board_retry_ms = 0
+        self._is_polled = False  # whether the board is one that cannot be watched
         self._board_poll_ms = 0
         self._clock_due_ms = 0
         self._clock_trouble = ""
@@ -111,9 +112,14 @@ class Program:
     def run(self) -> None:
         """Go on until stop() is called."""
         now = self._read_clock()
+        due_ms = self._step(now)
         while not self._stopping:
-            self.watch.wait(max(self._step(now) - now.ms, 0))
+            until_ms = min(due_ms, self._board_poll_ms) if self._is_polled else due_ms
+            is_called = self.watch.wait(max(until_ms - now.ms, 0))
             now = self._read_clock()
+            # On I2C it mostly is the board that has nothing to say, fifty times a second.
+            if self._poll_board(now) or is_called or now.ms >= due_ms:
+                due_ms = self._step(now)
         for opened in (self._server, self._board, self._devices):
             if opened:
                 opened.close()
@@ -153,8 +159,6 @@ class Program:
         due: list[int | None] = [self._bridge.next_due_ms(self._board is not None and not self._board_output)]
         if self._board is None:
             due.append(self._board_retry_ms)
-        elif not hasattr(self._board, "fileno"):
-            due.append(self._board_poll_ms)
         under_way = self._clock_exchange
         due.append(under_way.deadline_ms if under_way and not under_way.is_over else self._clock_due_ms)
         if self._devices:
@@ -175,23 +179,37 @@ class Program:
                 self._board_trouble = ""
                 self._log("info", "the wire to the board is open again")
             self._board_output.clear()
+            self._is_polled = not hasattr(self._board, "fileno")
             self._board_poll_ms = now.ms
             self._watch_board()
-        if self._board is not None and not hasattr(self._board, "fileno") and now.ms >= self._board_poll_ms:
-            self._board_poll_ms = now.ms + POLL_MS
-            self._board_ready(READ)
+
+    def _poll_board(self, now: Now) -> bool:
+        """Ask a board that cannot be watched, if it is time. Returns whether there is something to be done now."""
+        if not self._is_polled or self._board is None or now.ms < self._board_poll_ms:
+            return False
+        self._board_poll_ms = now.ms + POLL_MS
+        return self._read_board(now) or bool(self._board_output)
 
     def _watch_board(self) -> None:
-        if hasattr(self._board, "fileno"):
+        if not self._is_polled:
             self.watch.set(self._board, READ | WRITE if self._board_output else READ, self._board_ready)
 
     def _board_ready(self, events: int) -> None:
-        now = self._read_clock()
+        if events & READ:
+            self._read_board(self._read_clock())
+
+    def _read_board(self, now: Now) -> bool:
+        """Returns whether something came, if only the end."""
+        if self._board is None:
+            return False
         try:
-            if self._board is not None and events & READ:
-                self._bridge.board_bytes(self._board.read(), now)
+            data = self._board.read()
         except OSError as error:
             self._board_failed(error, now)
+            return True
+        if data:
+            self._bridge.board_bytes(data, now)
+        return bool(data)
 
     def _write_board(self, now: Now) -> None:
         if self._board is None:
@@ -212,10 +230,11 @@ class Program:
             self._log("warning", f"no wire to the board: {error}")
         self._board_retry_ms = now.ms + BOARD_RETRY_MS
         if self._board is not None:
-            if hasattr(self._board, "fileno"):
+            if not self._is_polled:
                 self.watch.set(self._board, 0, self._board_ready)
             self._board.close()
             self._board = None
+            self._is_polled = False
 
     # --- the server
 

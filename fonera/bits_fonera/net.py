@@ -52,7 +52,6 @@ class Watch:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self.wakeups = 0
 
     def set(self, opened: object, events: int, ready: Callable[[int], None]) -> None:
         """Watch something for these events from now on; 0 for none."""
@@ -66,13 +65,14 @@ class Watch:
         elif known.events != events:
             self._selector.modify(fd, events, ready)
 
-    def wait(self, ms: int) -> None:
-        """Call what is ready, or return after so long."""
-        self.wakeups += 1
-        for key, events in self._selector.select(ms / 1000):
+    def wait(self, ms: int) -> bool:
+        """Call what is ready, or return after so long. Returns whether something was ready."""
+        ready = self._selector.select(ms / 1000)
+        for key, events in ready:
             # An earlier call may have closed it.
             if self._selector.get_map().get(key.fd) is key:
                 key.data(events)
+        return bool(ready)
 
     def close(self) -> None:
         self._selector.close()
