@@ -10,6 +10,7 @@ from bits._proto import Enter, Leave, Message, Sound, Status, Temperature
 __all__ = [
     "AUTO",
     "BRIDGE",
+    "DEDUCED",
     "MAC",
     "WEB",
     "Enter",
@@ -32,6 +33,9 @@ BRIDGE = "BITS"
 WEB = "web"
 MAC = "mac"  # deduced from members' devices
 AUTO = "auto"  # nobody has been seen for long
+
+# What the server says by itself. All else is somebody's word.
+DEDUCED = frozenset({MAC, AUTO})
 
 
 @dataclass(frozen=True, slots=True)

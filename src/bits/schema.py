@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 # The newest migration. Compared with the database at each start, so that a start need not load Alembic.
-REVISION = "0002"
+REVISION = "0003"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -51,6 +51,7 @@ metadata = MetaData()
 
 NUMBERED = text("bridge IS NOT NULL")
 OF_DEVICES = text("kind IN ('seen', 'gone')")
+OF_PEOPLE = text("kind IN ('enter', 'leave', 'seen', 'gone')")
 
 # Append-only: never updated, never deleted from; a mistake is corrected by another event.
 event = Table(
@@ -78,6 +79,8 @@ event = Table(
     Index("event_by_number", "bridge", "number", unique=True, sqlite_where=NUMBERED, postgresql_where=NUMBERED),
     # "Is this device about": the newest that was said of it.
     Index("event_by_digest", "text", "seq", sqlite_where=OF_DEVICES, postgresql_where=OF_DEVICES),
+    # "The last comings and goings", and when there was the last sign of anybody.
+    Index("event_of_people", "at", "seq", sqlite_where=OF_PEOPLE, postgresql_where=OF_PEOPLE),
 )
 
 user = Table(

@@ -9,7 +9,9 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from bits.events import (
+    AUTO,
     BRIDGE,
+    DEDUCED,
     Enter,
     Gone,
     Heartbeat,
@@ -141,14 +143,27 @@ def _follows(report: Report, event: Enter | Leave) -> Report:
 
 
 def _status(state: State, report: Report, value: str) -> list[Report]:
-    """Judge a status: the newest by time counts, but a bridge's own always in its order."""
+    """Judge a status: the newest by time counts, but a bridge's own always in its order.
+
+    Somebody's word counts more than what is deduced: it is no late news beside that, and it is worth storing when it
+    says the same, since from then on it is their word that stands.
+    """
     last = state.status
+    is_word = report.source not in DEDUCED
+    if is_word and last is not None and last.source in DEDUCED:
+        return [report]
     if last is not None and last.at > report.at:
         if report.bridge is not None and last.bridge == report.bridge:
             report = replace(report, at=last.at)  # the network's haste, not the board's
         elif last.at <= report.at + report.age:
             return [replace(report, event=Late(value))]
-    return [report] if value != state.value else []
+    return [report] if value != state.value or (is_word and _is_questioned(state)) else []
+
+
+def _is_questioned(state: State) -> bool:
+    """Tell whether the server has announced to change the status that somebody has set."""
+    said, status = state.message, state.status
+    return said is not None and said.source == AUTO and status is not None and said.at > status.at
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bits import schema
+from bits.deduce import Past
 from bits.events import (
+    AUTO,
     BRIDGE,
+    DEDUCED,
     Enter,
     Event,
     Gone,
@@ -287,6 +290,32 @@ class Store:
             newest = await connection.scalar(last)
         return found if newest is None else [*found, (float(newest), float("inf"))]
 
+    async def comings(self, limit: int) -> list[Stored]:
+        """Return the last arrivals and departures, newest first by the time they happened."""
+        async with reading(self.engine) as connection:
+            return await _fetch(connection, _of_people("enter", "leave").limit(limit))
+
+    async def past(self) -> Past:
+        """Rebuild what the rules need besides the state, by index look-ups only."""
+        table = schema.event
+        async with reading(self.engine) as connection:
+            seq = await connection.scalar(select(func.coalesce(func.max(table.c.seq), 0)))
+            words = _newest("status").where(IN_TIME, table.c.source.not_in(DEDUCED)).with_only_columns(table.c.at)
+            by_hand: datetime | None = await connection.scalar(words.limit(1))
+            people = await _fetch(connection, _of_people().limit(1))
+            gone = await _fetch(connection, _of_people("gone").limit(1))
+            spoken = select(table).where(table.c.source == AUTO, table.c.kind == "message")
+            said = await _fetch(connection, spoken.order_by(table.c.at.desc()).limit(1))
+            since = {name: seen.at for name, seen in (await _seen(connection)).items()}
+        return Past(
+            seq=seq or 0,
+            by_hand=by_hand,
+            since=MappingProxyType(since),
+            gone=gone[0].at if gone else None,
+            people=people[0].at if people else None,
+            said=said[0] if said else None,
+        )
+
     def _epoch(self, at: Column[datetime]) -> ColumnElement[float]:
         """Seconds since 1970, worked out in the database: a million dates in Python would take seconds."""
         if self.engine.dialect.name == "sqlite":
@@ -313,7 +342,11 @@ class Store:
                 .order_by(schema.event.c.at.desc())
                 .limit(1)
             )
-            devices = await _devices(connection)
+            devices = {
+                name: seen.event.person
+                for name, seen in (await _seen(connection)).items()
+                if isinstance(seen.event, Seen) and seen.event.person is not None
+            }
             bridges: dict[str, int] = {}
             for bridge in await _values(connection, schema.event.c.bridge, schema.NUMBERED):
                 highest = select(func.max(schema.event.c.number)).where(schema.event.c.bridge == bridge)
@@ -376,6 +409,12 @@ def _newest(kind: str, key: int = 0) -> Select[Any]:
     return select(table).where(table.c.kind == kind, table.c.key == key).order_by(table.c.seq.desc())
 
 
+def _of_people(*kinds: str) -> Select[Any]:
+    table = schema.event
+    query: Select[Any] = select(table).where(schema.OF_PEOPLE).order_by(table.c.at.desc(), table.c.seq.desc())
+    return query.where(table.c.kind.in_(kinds)) if kinds else query
+
+
 # Of statuses: those that counted when they came.
 IN_TIME = schema.event.c.value.is_(None)
 
@@ -401,15 +440,15 @@ async def _values(
     return [row.value for row in await connection.execute(_distinct(column, where))]
 
 
-async def _devices(connection: AsyncConnection) -> dict[str, int]:
-    """Return which of the members' devices are about, and whose they are."""
+async def _seen(connection: AsyncConnection) -> dict[str, Stored]:
+    """Return which of the members' devices are about, each with the event that told of it."""
     table = schema.event
     newest: Select[Any] = select(table).where(schema.OF_DEVICES).order_by(table.c.seq.desc()).limit(1)
-    about: dict[str, int] = {}
+    about: dict[str, Stored] = {}
     for digest in (await connection.execute(select(schema.device.c.digest))).scalars().all():
         said = await _fetch(connection, newest.where(table.c.text == digest))
-        if said and isinstance(said[0].event, Seen) and said[0].event.person is not None:
-            about[digest] = said[0].event.person
+        if said and isinstance(said[0].event, Seen):
+            about[digest] = said[0]
     return about
 
 
