@@ -269,19 +269,23 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 password_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+keypad = click.option(
+    "--number", type=click.IntRange(0, 999_999), metavar="N", help="On the keypad; each has their own."
+)
 
 
 @user.command()
 @configured("db_uri")
 @click.argument("name")
 @click.option("--admin", is_flag=True, help="May manage users and pages.")
+@keypad
 @password_stdin
-def add(settings: Settings, name: str, admin: bool, password_stdin: bool) -> None:
-    """Add a member."""
+def add(settings: Settings, name: str, admin: bool, number: int | None, password_stdin: bool) -> None:
+    """Add a member; without --number they get the lowest that is free."""
     from bits.web import users
 
     users.check_name(name)
-    _run(users.add(settings.config, name, _password(password_stdin), admin))
+    _run(users.add(settings.config, name, _password(password_stdin), admin, number))
     click.echo(f"added {name}")
 
 
@@ -289,7 +293,7 @@ def add(settings: Settings, name: str, admin: bool, password_stdin: bool) -> Non
 @configured("db_uri")
 @click.argument("name")
 def delete(settings: Settings, name: str) -> None:
-    """Remove a member; what they wrote stays in the log."""
+    """Remove a member and their devices; what they wrote stays in the log."""
     from bits.web import users
 
     _run(users.delete(settings.config, name))
@@ -300,25 +304,30 @@ def delete(settings: Settings, name: str) -> None:
 @configured("db_uri")
 @click.argument("name")
 @click.option("--admin/--no-admin", default=None, help="May manage users and pages.")
+@keypad
 @click.option("--password", is_flag=True, help="Ask for a new password.")
 @password_stdin
-def modify(settings: Settings, name: str, admin: bool | None, password: bool, password_stdin: bool) -> None:
-    """Change a member's password or rights."""
+def modify(
+    settings: Settings, name: str, admin: bool | None, number: int | None, password: bool, password_stdin: bool
+) -> None:
+    """Change a member's password, rights or number."""
     from bits.web import users
 
     new = _password(password_stdin) if password or password_stdin else None
-    _run(users.modify(settings.config, name, new, admin))
+    _run(users.modify(settings.config, name, new, admin, number))
     click.echo(f"modified {name}")
 
 
 @user.command("list")
 @configured("db_uri")
 def list_(settings: Settings) -> None:
-    """List the members."""
+    """List the members: name, rights, number on the keypad, since when."""
     from bits.web import users
 
     for member in _run(users.list_(settings.config)):
-        click.echo(f"{member.name:30} {'admin' if member.admin else 'member':8} {member.created:%Y-%m-%d}")
+        click.echo(
+            f"{member.name:30} {'admin' if member.admin else 'member':8} {member.number:6} {member.created:%Y-%m-%d}"
+        )
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ def check_name(name: str) -> str:
     """
     if not (name and name == name.strip() and name.isprintable() and len(name) <= NAME_LENGTH):
         raise BitsError(f"the name {name[:80]!r}: expected 1 to {NAME_LENGTH} printable characters, no space around")
-    if name.lower() in {"bits", "web"}:
+    if name.lower() in {"bits", "web", "mac", "auto"}:
         raise BitsError(f"the name {name!r} stands for a part of the system: choose another")
     return name
 
@@ -128,24 +128,42 @@ async def add(config: Config, name: str, password: str, admin: bool, number: int
 
 
 async def delete(config: Config, name: str) -> None:
+    """Delete a member, and what says whose the devices are; a running server lets those go within half a minute."""
+    theirs = select(schema.user.c.id).where(schema.user.c.name == name)
     async with _opened(config) as engine, writing(engine) as connection:
+        await connection.execute(remove(schema.device).where(schema.device.c.user_id.in_(theirs)))
         result = await connection.execute(remove(schema.user).where(schema.user.c.name == name))
         if result.rowcount == 0:
             raise BitsError(f"there is no user {name!r}")
 
 
-async def modify(config: Config, name: str, password: str | None, admin: bool | None) -> None:
+async def modify(
+    config: Config, name: str, password: str | None, admin: bool | None, number: int | None = None
+) -> None:
     values: dict[str, Any] = {}
     if password is not None:
         values["password"] = await _hash(check_password(password))
     if admin is not None:
         values["admin"] = admin
+    if number is not None:
+        values["number"] = number
     if not values:
-        raise BitsError("nothing to change: expected --password, --admin or --no-admin")
-    async with _opened(config) as engine, writing(engine) as connection:
-        result = await connection.execute(update(schema.user).where(schema.user.c.name == name).values(values))
+        raise BitsError("nothing to change: expected --password, --admin, --no-admin or --number")
+    async with _opened(config) as engine:
+        try:
+            async with writing(engine) as connection:
+                result = await connection.execute(update(schema.user).where(schema.user.c.name == name).values(values))
+        except IntegrityError:
+            raise BitsError(f"the number {number} is another member's") from None
         if result.rowcount == 0:
             raise BitsError(f"there is no user {name!r}")
+
+
+async def names(engine: AsyncEngine) -> dict[int, str]:
+    """Return the members' names by their numbers."""
+    async with reading(engine) as connection:
+        rows = await connection.execute(select(schema.user.c.number, schema.user.c.name))
+        return {row.number: row.name for row in rows}
 
 
 async def list_(config: Config) -> list[User]:
