@@ -10,6 +10,7 @@ has it. As a program, it shows the display in a terminal:
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import select
@@ -23,7 +24,7 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
@@ -93,6 +94,7 @@ class Emulator:
             raise RuntimeError(f"{QEMU} is missing: on Debian, apt-get install qemu-system-arm")
         if not self.image.exists():
             raise RuntimeError(f"{self.image} is missing: make -C firmware")
+        atexit.register(self.close)  # for who forgets to
         try:
             self._start(qemu)
         except BaseException:
@@ -123,7 +125,7 @@ class Emulator:
         self._qmp_lines = self._qmp.makefile("rb")
         self._qmp_lines.readline()  # its greeting
         self._command("qmp_capabilities")
-        self._reader = threading.Thread(target=self._read_panel, name="panel")
+        self._reader = threading.Thread(target=self._read_panel, name="panel", daemon=True)
         self._reader.start()
         self.wait(lambda: self.boots and self.rows[3], "the board's start")
 
@@ -153,6 +155,7 @@ class Emulator:
 
     def close(self) -> None:
         """End QEMU and everything around it. May be called twice."""
+        atexit.unregister(self.close)
         process, self._process = self._process, None
         if process:
             process.terminate()
@@ -177,18 +180,13 @@ class Emulator:
 
     def _read_panel(self) -> None:
         waiting = b""
-        while True:
-            try:
-                data = self._panel.recv(65536)
-            except OSError:
-                data = b""
-            if not data:
-                return
-            *lines, waiting = (waiting + data).split(b"\n")
-            with self.changed:
-                for line in lines:
-                    self._show(line.decode("ascii", "replace"))
-                self.changed.notify_all()
+        with suppress(OSError):  # QEMU has ended
+            while data := self._panel.recv(65536):
+                *lines, waiting = (waiting + data).split(b"\n")
+                with self.changed:
+                    for line in lines:
+                        self._show(line.decode("ascii", "replace"))
+                    self.changed.notify_all()
 
     def _show(self, line: str) -> None:
         word, _, rest = line.partition(" ")

@@ -11,6 +11,7 @@ import threading
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -133,14 +134,15 @@ class Bridge:
 
     def _listen(self, connection: socket.socket) -> None:
         waiting = b""
-        while data := connection.recv(65536):
-            *lines, waiting = (waiting + data).split(b"\n")
-            for line in lines:
-                body = line[:-9].decode("latin-1")
-                # A board that is reset in the middle of a frame spoils it and the next one.
-                if frame(body) == line + b"\n" and not self.silent:
-                    self._hear(body)
-                self.heard.append(body)
+        with suppress(OSError):  # closed while it answers
+            while data := connection.recv(65536):
+                *lines, waiting = (waiting + data).split(b"\n")
+                for line in lines:
+                    body = line[:-9].decode("latin-1")
+                    # A board that is reset in the middle of a frame spoils it and the next one.
+                    if frame(body) == line + b"\n" and not self.silent:
+                        self._hear(body)
+                    self.heard.append(body)
 
     def _hear(self, body: str) -> None:
         kind, *words = body.split(" ", 4)
