@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
@@ -175,7 +176,7 @@ def test_the_words_tell_the_spaces_time() -> None:
 
 
 def test_whatever_shows_somebody_keeps_it_open_and_the_warning_is_taken_back() -> None:
-    signs = [
+    signs: list[Callable[[Life], Life]] = [
         lambda life: life.tell(Status("open"), 6500),
         lambda life: life.tell(Status("open"), 6500, WEB),
         lambda life: life.tell(Enter(4), 6500),

@@ -210,6 +210,8 @@ async def test_rebuilding_reads_indexes_only(tmp_path: Path) -> None:
         lambda _c, _cur, sql, parameters, _ctx, _many: statements.append((sql, parameters)),
     )
     await store.state()
+    await store.past()
+    await store.comings(100)
     await engine.dispose()
     queries = [(sql, parameters) for sql, parameters in statements if "SELECT" in sql]
     assert len(queries) >= 12

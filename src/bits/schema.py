@@ -79,8 +79,8 @@ event = Table(
     Index("event_by_number", "bridge", "number", unique=True, sqlite_where=NUMBERED, postgresql_where=NUMBERED),
     # "Is this device about": the newest that was said of it.
     Index("event_by_digest", "text", "seq", sqlite_where=OF_DEVICES, postgresql_where=OF_DEVICES),
-    # "The last comings and goings", and when there was the last sign of anybody.
-    Index("event_of_people", "at", "seq", sqlite_where=OF_PEOPLE, postgresql_where=OF_PEOPLE),
+    # "The last comings and goings", and when there was the last sign of anybody: by the time it happened.
+    Index("event_of_people", "kind", "at", "seq", sqlite_where=OF_PEOPLE, postgresql_where=OF_PEOPLE),
 )
 
 user = Table(

@@ -293,7 +293,8 @@ class Store:
     async def comings(self, limit: int) -> list[Stored]:
         """Return the last arrivals and departures, newest first by the time they happened."""
         async with reading(self.engine) as connection:
-            return await _fetch(connection, _of_people("enter", "leave").limit(limit))
+            found = [each for kind in ("enter", "leave") for each in await _last(connection, kind, limit)]
+        return sorted(found, key=lambda stored: (stored.at, stored.seq), reverse=True)[:limit]
 
     async def past(self) -> Past:
         """Rebuild what the rules need besides the state, by index look-ups only."""
@@ -302,8 +303,11 @@ class Store:
             seq = await connection.scalar(select(func.coalesce(func.max(table.c.seq), 0)))
             words = _newest("status").where(IN_TIME, table.c.source.not_in(DEDUCED)).with_only_columns(table.c.at)
             by_hand: datetime | None = await connection.scalar(words.limit(1))
-            people = await _fetch(connection, _of_people().limit(1))
-            gone = await _fetch(connection, _of_people("gone").limit(1))
+            people = {
+                kind: last[0].at
+                for kind in ("enter", "leave", "seen", "gone")
+                if (last := await _last(connection, kind, 1))
+            }
             spoken = select(table).where(table.c.source == AUTO, table.c.kind == "message")
             said = await _fetch(connection, spoken.order_by(table.c.at.desc()).limit(1))
             since = {name: seen.at for name, seen in (await _seen(connection)).items()}
@@ -311,8 +315,8 @@ class Store:
             seq=seq or 0,
             by_hand=by_hand,
             since=MappingProxyType(since),
-            gone=gone[0].at if gone else None,
-            people=people[0].at if people else None,
+            gone=people.get("gone"),
+            people=max(people.values(), default=None),
             said=said[0] if said else None,
         )
 
@@ -409,10 +413,11 @@ def _newest(kind: str, key: int = 0) -> Select[Any]:
     return select(table).where(table.c.kind == kind, table.c.key == key).order_by(table.c.seq.desc())
 
 
-def _of_people(*kinds: str) -> Select[Any]:
+async def _last(connection: AsyncConnection, kind: str, limit: int) -> list[Stored]:
+    """Return the last comings or goings of a kind, newest first by when they happened: one kind, so that nothing sorts."""
     table = schema.event
-    query: Select[Any] = select(table).where(schema.OF_PEOPLE).order_by(table.c.at.desc(), table.c.seq.desc())
-    return query.where(table.c.kind.in_(kinds)) if kinds else query
+    query = select(table).where(schema.OF_PEOPLE, table.c.kind == kind)
+    return await _fetch(connection, query.order_by(table.c.at.desc(), table.c.seq.desc()).limit(limit))
 
 
 # Of statuses: those that counted when they came.

@@ -10,7 +10,9 @@ OF_PEOPLE = sa.text("kind IN ('enter', 'leave', 'seen', 'gone')")
 
 
 def upgrade() -> None:
-    op.create_index("event_of_people", "event", ["at", "seq"], sqlite_where=OF_PEOPLE, postgresql_where=OF_PEOPLE)
+    op.create_index(
+        "event_of_people", "event", ["kind", "at", "seq"], sqlite_where=OF_PEOPLE, postgresql_where=OF_PEOPLE
+    )
 
 
 def downgrade() -> None:
