@@ -567,6 +567,20 @@ def test_older_news_does_not_undo_a_press(rig: Rig, server: FakeServer) -> None:
     assert [line for line in rig.board.taken if line.startswith("status")] == ["status 1"]
 
 
+def test_the_echo_of_a_press_may_come_a_moment_after_its_acknowledgement(rig: Rig, server: FakeServer) -> None:
+    rig.run(1000)
+    rig.board.taken.clear()
+    server.acknowledging = False
+    rig.press("status 1")
+    rig.run(1000)
+    server.output = b""
+    server.say("status 0", "ack 1")
+    rig.run(100)
+    server.say("status 1")
+    rig.run(2000)
+    assert [line for line in rig.board.taken if line.startswith("status")] == ["status 1"]
+
+
 def test_newer_news_is_passed_on_once_the_press_is_stored(rig: Rig, server: FakeServer) -> None:
     rig.run(1000)
     rig.board.taken.clear()
@@ -644,6 +658,23 @@ def test_version_1_sends_again_what_may_not_have_arrived(rig: Rig, server: FakeS
     rig.run(5000)
     assert len(server.events) == 2
     assert server.hellos == []
+
+
+def test_version_1_with_a_spool_that_gives_up_temperatures(tmp_path: Path, server: FakeServer) -> None:
+    rig = Rig(tmp_path / "spool", server, "1")
+    rig.spool.limit = 4096
+    rig.run(500)
+    for n in range(30):
+        rig.bridge.report(f"temperature 0 {n}", 0, rig.now)
+    rig.run(100)
+    for n in range(60):
+        rig.bridge.report(f"enter {n}", 0, rig.now)
+    assert rig.spool.dropped
+    rig.run(20_000)
+    assert [event for event in server.events if event.startswith("enter")] == [
+        f"enter {n}" for n in range(60 - rig.bridge.not_taken)
+    ]
+    assert not rig.spool.pending
 
 
 def test_a_server_that_grows_up(rig: Rig, server: FakeServer) -> None:

@@ -111,11 +111,34 @@ def exercise(spool: Spool, promised: list[str]) -> None:
         if n == 2:
             spool.settle(100)
         if n == 5:
-            for entry in spool.acknowledge(spool.pending[-2].n if len(spool.pending) > 1 else 0):
+            for entry in spool.acknowledge(spool.pending[-1].n if spool.pending else 0):
                 if entry.line in promised:
                     promised.remove(entry.line)
         if n == 7:
             spool.settle(200)
+
+
+def test_nothing_is_promised_before_it_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(str(tmp_path / "spool"), 8192)
+    with failing(monkeypatch, 0, CutError(), False) as calls:
+        spool.append("status 1", T, (7, 1))
+        assert calls == ["open", "pwrite", "fsync", "open", "fsync"]  # the second for the file's name
+        spool.append("status 0", T, (7, 2))
+        assert calls[5:] == ["pwrite", "fsync"]
+        spool.settle(10)
+        assert calls[7:] == ["open", "write", "fsync", "rename", "open", "fsync"]
+
+
+def test_what_a_failed_write_left_behind_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(str(tmp_path / "spool"))
+    spool.settle(0)
+    for n in range(1, 5):
+        with failing(monkeypatch, 1 if n == 1 else 1 + (n > 2), OSError(errno.ENOSPC, "full"), True):
+            spool.append(f"enter {n}", T, (7, n))
+    spool.acknowledge(3)  # the server took them from memory
+    assert os.path.getsize(spool.path) > 60  # half of the four, the second of them whole
+    assert spool.flush().stored
+    assert lines(Spool(spool.path)) == ["enter 4"]
 
 
 @pytest.mark.parametrize("error", [CutError(), OSError(errno.ENOSPC, "No space left on device")], ids=["cut", "full"])
@@ -166,10 +189,19 @@ def test_a_damaged_byte_costs_its_record_alone(tmp_path: Path, position: int) ->
     assert again.damaged in (1, 2) or not data.endswith(b"\n")
     if data.endswith(b"\n") and again.damaged:
         # The last number given out may have been in a damaged record, and must not be given out again.
-        assert (again.highest or 0) >= 45
+        assert (again.highest or 0) >= 46
     again.settle(40)
     assert again.append("status 1", T, (7, 9)).stored
     assert lines(Spool(str(path)))[-1] == "status 1"
+
+
+def test_a_damaged_record_that_the_server_has_doubles_nothing(tmp_path: Path) -> None:
+    spool = filled(tmp_path / "spool", 5)
+    path = Path(spool.path)
+    path.write_bytes(path.read_bytes()[:-5] + b"****\n")
+    again = Spool(str(path))
+    assert again.settle(45) == (4, 0)
+    assert not again.pending
 
 
 @given(st.binary(max_size=3000))

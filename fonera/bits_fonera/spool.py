@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from bits_fonera.clock import Now
 
-RECORD_MAX = 8192  # bytes; ours have some 400 at most
+RECORD_MIN, RECORD_MAX = 40, 8192  # bytes; ours have 45 to 400
 HELD_MAX = 64  # lines kept in memory alone while the disk cannot be written
 
 
@@ -331,10 +331,11 @@ class Spool:
                 self._size += len(record)
                 text = unseal(record)
                 if text is None or not self._understand(text):
-                    lost += 1
-        self.damaged = lost
+                    self.damaged += 1
+                    lost += 1 + len(record) // RECORD_MIN
         if self.highest is not None:
-            # Each damaged record may have been an entry that was sent under its number.
+            # Each damaged record may have been an entry that was sent under its number, or two of them in one line.
+            # A number too high leaves some out; one too low would be given out twice.
             self.highest += lost
         self._live = sum(len(entry.record) for entry in self.pending)
 

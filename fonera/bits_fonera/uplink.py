@@ -108,7 +108,6 @@ class Uplink:
         self._decoder = protocol.Decoder()
         self._heard = self._said = now.ms
         self._highest_sent = 0
-        self._spool.rewind()
         if self._version == "1":
             self._up(Phase.UP_1, now)
         else:
