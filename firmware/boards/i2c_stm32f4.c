@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* I2C 1 as a slave: moves bytes between the bus and the registers of core/regs.c. SCL and SDA are set up by the board. */
+/* I2C 1 as a slave: moves bytes between the bus and the registers of core/regs.c. The board sets up SCL and SDA. */
 #include "regs.h"
 #include "stm32f4.h"
 #include "uptime.h"

@@ -12,7 +12,8 @@
    Latin letters lose their accents, typographic signs become plain ones, what joins or modifies is dropped, control
    characters become spaces, and all else one `?`. What is not UTF-8 becomes one `?` for each maximal part that could
    have begun a character (Unicode, section 3.9, "U+FFFD Substitution of Maximal Subparts", as Python's
-   `errors="replace"`). The display shows a yen sign for the backslash and an arrow for the tilde: `/` and `-` instead. */
+   `errors="replace"`). The display shows a yen sign for the backslash and an arrow for the tilde: they become `/` and
+   `-`. */
 size_t fold(const uint8_t *utf8, size_t length, char *to, size_t room);
 
 #endif

@@ -8,9 +8,9 @@
  *
  * The CRC is against memory that power loss has spoilt and that shows a magic by bad luck.
  *
- * All that one event changes is committed at once, and before anything about it leaves the board. So a press
- * is in the outbox before it beeps; a bridge's line is marked as taken together with what it changed and before its `a`;
- * and a line that has arrived leaves the outbox together with the step of the number.
+ * All that one event changes is committed at once, and before anything about it leaves the board. So a press is in the
+ * outbox before it beeps; a bridge's line is marked as taken together with what it changed and before its `a`; and a
+ * line that has arrived leaves the outbox together with the step of the number.
  */
 #include "kept.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The board as an I2C slave: a file of registers, docs/link.md, "Over I2C".
  *
- * The bus' interrupt calls the functions of the bus, the loop those of the loop. What goes between them goes through two
- * rings, or is one byte or half a word wide, so that neither side ever waits for the other or sees half of something.
+ * The bus' interrupt calls the functions of the bus, the loop those of the loop. What goes between them goes through
+ * two rings, or is one byte or half a word wide, so that neither side ever waits for the other or sees half of
+ * something.
  */
 #ifndef REGS_H
 #define REGS_H

@@ -5,7 +5,8 @@
 
 #define SURVIVES __attribute__((section(".noinit")))
 
-/* One store that the compiler neither leaves out nor moves. The tests put their own in its place, to cut between two. */
+/* One store that the compiler neither leaves out nor moves. The tests put their own in its place, to cut between
+   two. */
 #ifndef SURVIVE_STORE
 #define SURVIVE_STORE(place, value) (*(volatile uint32_t *)(place) = (value))
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Anything that may come over the wire. An even first byte: the rest comes as it is. An odd one: each line of the rest is
-   made a good frame first, so that what lies behind the checksum is reached. */
+/* Anything that may come over the wire. An even first byte: the rest comes as it is. An odd one: each line of the rest
+   is made a good frame first, so that what lies behind the checksum is reached. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

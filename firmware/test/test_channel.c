@@ -247,8 +247,8 @@ static void run(unsigned seed)
                     put(&to_bridge, "d 77 1 0 ent", 12);
                 restarts++;
             }
-            if (!draw(&state, 100) && presses < PRESSES && outbox_put(&kept.outbox, ENTRY_ENTER, (int32_t)++tries, now_ms)
-                && board_commit())
+            if (!draw(&state, 100) && presses < PRESSES
+                && outbox_put(&kept.outbox, ENTRY_ENTER, (int32_t)++tries, now_ms) && board_commit())
                 acknowledged[presses++] = (int)tries;
             if (!draw(&state, 100) && news < NEWS)
                 news++;
@@ -272,7 +272,7 @@ static void run(unsigned seed)
 
 int main(int count, char **arguments)
 {
-    unsigned runs = count > 1 ? (unsigned)atoi(arguments[1]) : 2000, all_restarts = 0;
+    unsigned runs = count > 1 ? (unsigned)atoi(arguments[1]) : 3000, all_restarts = 0;
 
     for (unsigned seed = 1; seed <= runs; seed++) {
         run(seed);
