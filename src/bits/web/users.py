@@ -122,7 +122,7 @@ async def add(config: Config, name: str, password: str, admin: bool, number: int
                 if number in taken:
                     raise BitsError(f"the number {number} is another member's")
                 free = next(each for each in count(1) if each not in taken) if number is None else number
-                await connection.execute(insert(schema.user).values(values, number=free))
+                await connection.execute(insert(schema.user).values(values | {"number": free}))
         except IntegrityError:
             raise BitsError(f"there is a user {name!r} already") from None
 
