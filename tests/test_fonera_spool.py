@@ -141,6 +141,21 @@ def test_what_a_failed_write_left_behind_is_cut_off(tmp_path: Path, monkeypatch:
     assert lines(Spool(spool.path)) == ["enter 4"]
 
 
+def test_a_new_file_whose_name_is_not_synced_holds_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = filled(tmp_path / "spool", 4)
+    spool.limit = 400  # all is done with, and the file is long: the next line begins it anew
+    spool.acknowledge(44)
+    with failing(monkeypatch, 6, OSError(errno.EIO, "broken"), False) as calls:
+        assert not spool.append("enter 5", T, (7, 5)).stored
+        assert calls == ["open", "write", "fsync", "rename", "open", "fsync"]
+    assert spool.append("enter 6", T, (7, 6)).stored
+    again = Spool(spool.path)
+    assert lines(again) == ["enter 5", "enter 6"]
+    assert numbers(again) == [45, 46]
+
+
 @pytest.mark.parametrize("error", [CutError(), OSError(errno.ENOSPC, "No space left on device")], ids=["cut", "full"])
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "for good"])
 def test_a_disk_that_fails_at_every_call(
