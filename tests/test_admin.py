@@ -205,7 +205,12 @@ def test_managing_users(members: Server) -> None:
     assert run("user", "add", "bruno", "--admin", "--password-stdin", input="long enough\n").stdout == "added bruno\n"
     listed = run("user", "list").stdout.splitlines()
     assert [line.split()[:2] for line in listed] == [["anna", "member"], ["bruno", "admin"]]
+    assert [line.split()[2] for line in listed] == ["1", "2"]
     assert run("user", "modify", "bruno", "--no-admin").returncode == 0
+    assert run("user", "modify", "bruno", "--number", "42").returncode == 0
+    assert run("user", "list").stdout.splitlines()[1].split()[:3] == ["bruno", "member", "42"]
+    chosen = run("user", "add", "dora", "--number", "7", "--password-stdin", input="long enough\n")
+    assert chosen.stdout == "added dora\n"
     assert "member" in run("user", "list").stdout.splitlines()[1]
     assert run("user", "delete", "bruno").stdout == "deleted bruno\n"
     for arguments, said in (
@@ -215,10 +220,15 @@ def test_managing_users(members: Server) -> None:
         (("delete", "bruno"), "there is no user 'bruno'"),
         (("modify", "bruno", "--admin"), "there is no user 'bruno'"),
         (("modify", "anna"), "nothing to change"),
+        (("modify", "anna", "--number", "7"), "the number 7 is another member's"),
+        (("add", "emma", "--number", "7", "--password-stdin"), "the number 7 is another member's"),
+        (("add", "auto", "--password-stdin"), "stands for a part of the system"),
     ):
         result = run("user", *arguments, input="long enough\n")
         assert result.returncode == 1
         assert said in result.stderr
         assert "Traceback" not in result.stderr
+    for number in ("-1", "1000000", "x"):
+        assert run("user", "modify", "anna", "--number", number).returncode == 2
     short = run("user", "add", "carla", "--password-stdin", input="short\n")
     assert "the password has 5 characters: expected 8 to 1024" in short.stderr

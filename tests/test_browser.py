@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import ROOT, WAIT, Server
 from tests.test_admin import PASSWORD, SECRET
+from tests.test_people import SETTINGS, link_to
 
 sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect
@@ -158,6 +159,75 @@ def test_a_member_sets_the_status_for_everybody(make_server: Make, open_page: Ca
     expect(visitor.locator("#message-user")).to_have_text("anna")
     member.get_by_role("button", name="Sign out").click()
     expect(member).to_have_url(server.url + "/")
+
+
+def test_a_member_registers_the_device_in_their_hand(make_server: Make, open_page: Callable[..., Any]) -> None:
+    server = make_server(**SETTINGS, time_zone="Europe/Rome", space_name="Hackerspace")
+    for name in ("anna", "bruno"):
+        server.run("user", "add", name, "--password-stdin", input=PASSWORD + "\n")
+    visitor = open_page(server.url)
+    member = open_page(server.url + link_to(), quiet=False)  # a refusal is a 400, which Chromium notes
+    member.get_by_label("Name").fill("anna")
+    member.get_by_label("Password").fill(PASSWORD)
+    member.get_by_role("button", name="Sign in").click()
+    expect(member.get_by_role("heading", name="Register this device")).to_be_visible()
+    shoot(member, "devices-link")
+    member.get_by_label("What do you call it?").fill("phone")
+    member.get_by_role("button", name="Register").click()
+    expect(member.get_by_role("status")).to_have_text("The device is registered.")
+    expect(member.get_by_text("here now")).to_be_visible()
+    expect(visitor.locator("#status")).to_have_text("Open")
+    expect(visitor.locator("#since")).to_contain_text("by members’ devices")
+    expect(visitor.locator("#people")).to_have_text("One person is here")
+    server.say("enter 2", "enter 999", "leave 999")
+    member.get_by_role("link", name="Who is here").click()
+    expect(member.locator(".roster li")).to_have_count(2)
+    expect(member.locator(".roster")).to_contain_text("anna")
+    expect(member.get_by_role("cell", name="number 999")).to_be_visible()
+    member.get_by_role("link", name="My devices").click()
+    member.get_by_label("MAC address").fill("02:1b:63:84:45:e7")
+    member.get_by_label("What do you call it?").fill("a laptop whose name is as long as a name of a device can be, 64.")
+    member.get_by_role("button", name="Register").click()
+    expect(member.get_by_role("alert")).to_contain_text("randomised")
+    for width, viewport in (("1440", DESKTOP), ("360", PHONE)):
+        for path, name in (("/people", "people"), ("/devices", "devices"), ("/admin", "admin-tabs")):
+            page = member.context.new_page()
+            page.set_viewport_size(viewport)
+            page.goto(server.url + path)
+            shoot(page, f"{name}-{width}")
+            assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"], (path, width)
+            page.close()
+        member.set_viewport_size(viewport)
+        shoot(member, f"devices-randomised-{width}")
+        assert member.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+    member.get_by_label("Register it as it is").check()
+    member.get_by_role("button", name="Register").click()
+    expect(member.locator(".devices li")).to_have_count(2)
+    shoot(member, "devices-two-360")
+    member.get_by_role("button", name="Delete phone").click()
+    expect(member.get_by_role("status")).to_have_text("The device is deleted.")
+    expect(member.locator(".devices li")).to_have_count(1)
+    expect(visitor.locator("#people")).to_have_text("One person is here")
+    server.say("leave 2")
+    expect(visitor.locator("#people")).to_have_text("Nobody has signed in")
+    expect(visitor.locator("#status")).to_have_text("Closed")
+
+
+def test_members_are_told_before_it_closes(make_server: Make, open_page: Callable[..., Any]) -> None:
+    server = make_server(cookie_secret=SECRET, auto_close_after="60", auto_close_warning="59", stale_after="0")
+    server.run("user", "add", "anna", "--password-stdin", input=PASSWORD + "\n")
+    server.say("status 1")
+    visitor = open_page(server.url)
+    expect(visitor.locator("#message-text")).to_contain_text("unless somebody presses the button")
+    member = open_page(server.url + "/login", viewport=PHONE, locale="it-IT")
+    member.get_by_label("Nome").fill("anna")
+    member.get_by_label("Password").fill(PASSWORD)
+    member.get_by_role("button", name="Accedi").click()
+    expect(member.get_by_role("alert")).to_contain_text("Lo spazio chiude da solo")
+    shoot(member, "admin-closing-360")
+    member.get_by_role("button", name="Aperto").click()
+    expect(member.get_by_role("alert")).to_have_count(0)
+    expect(visitor.locator("#message-text")).to_have_text("Somebody has been seen: it stays open.")
 
 
 def test_the_state_is_there_without_javascript(server: Server, open_page: Callable[..., Any]) -> None:

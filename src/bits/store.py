@@ -414,7 +414,7 @@ def _newest(kind: str, key: int = 0) -> Select[Any]:
 
 
 async def _last(connection: AsyncConnection, kind: str, limit: int) -> list[Stored]:
-    """Return the last comings or goings of a kind, newest first by when they happened: one kind, so that nothing sorts."""
+    """Return the last comings or goings of a kind, by when they happened: of one kind, so that nothing sorts."""
     table = schema.event
     query = select(table).where(schema.OF_PEOPLE, table.c.kind == kind)
     return await _fetch(connection, query.order_by(table.c.at.desc(), table.c.seq.desc()).limit(limit))

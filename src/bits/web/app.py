@@ -17,8 +17,10 @@ from sanic import HTTPResponse, Request, Sanic, SanicException
 
 from bits import doctor, limits, listen
 from bits.bus import Bus
+from bits.caretaker import Caretaker, rules_of
 from bits.config import Config
 from bits.counters import Counters
+from bits.devices import Devices
 from bits.follow import Follower
 from bits.forecaster import Forecaster
 from bits.ingest import Ingest
@@ -26,7 +28,7 @@ from bits.liveness import Liveness
 from bits.migrate import upgrade
 from bits.presence import Presence
 from bits.store import Store, make_engine
-from bits.web import admin, api, behind, context, outlook, pages, reload
+from bits.web import admin, api, behind, context, outlook, pages, people, reload
 from bits.web.auth import Signer
 from bits.web.context import Context
 from bits.web.front import Front
@@ -90,7 +92,7 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
     app.config.REQUEST_TIMEOUT = 20
     app.config.KEEP_ALIVE_TIMEOUT = 75
     app.config.GRACEFUL_SHUTDOWN_TIMEOUT = GRACE
-    for blueprint in (pages.bp, api.bp, outlook.bp, behind.bp, admin.bp):
+    for blueprint in (pages.bp, api.bp, outlook.bp, behind.bp, admin.bp, people.bp):
         app.blueprint(blueprint)
 
     @app.before_server_start
@@ -102,6 +104,8 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
             ctx.follower.start()
         ctx.liveness.start()
         ctx.live.start(ctx.presence.state, ctx.liveness.now)
+        await ctx.devices.start()
+        await ctx.caretaker.start()
         await ctx.forecaster.start()
         ctx.front.start(app, web)
         await ctx.ingest.start(control)
@@ -122,6 +126,8 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
         await ctx.front.stop(GRACE)
         await ctx.ingest.stop()
         await ctx.forecaster.stop()
+        ctx.caretaker.stop()
+        await ctx.devices.stop()
         ctx.liveness.stop()
         if ctx.follower:
             await ctx.follower.stop()
@@ -160,6 +166,8 @@ def make_context(config: Config) -> Context:
     # Who wants every request logged wants each to come by here.
     front = Front(pushes, counters, most=config.web_connections, fast=not config.log_requests)
     liveness = Liveness(presence, config.stale_after, utc_now, pushes.on_freshness)
+    devices = Devices(store, presence, utc_now)
+    caretaker = Caretaker(presence, store, rules_of(config), counters, utc_now)
     ingest = Ingest(
         presence,
         counters,
@@ -176,6 +184,8 @@ def make_context(config: Config) -> Context:
     bus.subscribe(forecaster.on_events)
     bus.subscribe(outlooks.on_events)
     bus.subscribe(ingest.on_events)
+    bus.subscribe(devices.on_events)
+    bus.subscribe(caretaker.on_events)
     follower = Follower(config.db_uri, presence, counters) if store.is_shared else None
     assets = Assets()
     return Context(
@@ -185,6 +195,8 @@ def make_context(config: Config) -> Context:
         store=store,
         presence=presence,
         follower=follower,
+        devices=devices,
+        caretaker=caretaker,
         liveness=liveness,
         live=pushes,
         forecaster=forecaster,

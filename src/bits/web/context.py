@@ -10,8 +10,10 @@ from sanic import Request
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from bits.caretaker import Caretaker
     from bits.config import Config
     from bits.counters import Counters
+    from bits.devices import Devices
     from bits.follow import Follower
     from bits.forecaster import Forecaster
     from bits.ingest import Ingest
@@ -36,6 +38,8 @@ class Context:
     store: Store
     presence: Presence
     follower: Follower | None  # only where other nodes may write to the log
+    devices: Devices
+    caretaker: Caretaker
     liveness: Liveness
     live: Live
     forecaster: Forecaster

@@ -117,7 +117,7 @@ export class View {
   }
 
   private who(source: string): string {
-    return source === "BITS" ? this.string("board") : source === "web" ? this.string("web") : source;
+    return this.string(source === "BITS" ? "board" : source);
   }
 
   private people(count: number): string {
