@@ -12,7 +12,7 @@ COMPILED := $(patsubst src/bits/%.pyx,bits.%,$(wildcard src/bits/_*.pyx))
 FRONT_END := $(CLIENT)/build_backend.py $(CLIENT)/build.mjs $(CLIENT)/package-lock.json $(filter-out %.test.ts,$(wildcard $(CLIENT)/*.ts)) $(wildcard $(CLIENT)/*.css $(CLIENT)/*.svg)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check bench gates bench-peers bench-million format clean
+.PHONY: help run build board test check bench gates bench-peers bench-million bench-chain format clean
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -21,6 +21,11 @@ run: build ## Set up, create the database, start the server (more flags: make ru
 	@exec $(BIN)/bits serve $(ARGS)
 
 build: $(VENV)/built ## Set up the environment without starting anything
+
+board: $(VENV)/built ## The board in an emulator, in this terminal, connected to the server that runs here
+	@PYTHON=$(PYTHON) scripts/system.sh board
+	@$(MAKE) --silent -C firmware
+	@$(BIN)/python scripts/board.py $(ARGS)
 
 test: $(VENV)/built-dev ## Set up and run all tests
 	$(BIN)/python -m pytest $(ARGS)
@@ -45,6 +50,10 @@ bench-peers: $(VENV)/built-dev ## Measure BITS, its peers and a C floor side by 
 bench-million: $(VENV)/built-dev ## Hold a million live connections on this machine (some minutes; ARGS="--clients 100000")
 	$(BIN)/python -m benchmarks.million $(ARGS)
 
+bench-chain: $(VENV)/built-dev ## From the button to the browser, through a VPN (needs root; ARGS="--presses 200")
+	@$(MAKE) --silent -C firmware
+	@PYTHONPATH=firmware $(BIN)/python -m benchmarks.chain $(ARGS)
+
 format: $(VENV)/built-dev ## Put the code into its form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -52,6 +61,7 @@ format: $(VENV)/built-dev ## Put the code into its form
 clean: ## Remove everything that was built
 	rm -rf $(VENV) build dist src/*.egg-info src/bits/web/static $(CLIENT)/node_modules
 	rm -f src/bits/*.so src/bits/_*.c
+	$(MAKE) -C firmware clean
 
 $(VENV)/bin/python:
 	@PYTHON=$(PYTHON) scripts/system.sh run

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make sure that what pip cannot bring is on the machine: a compiler, Python's headers and venv; for the tests a
 # browser, the board's compiler and emulator, and what a VPN is made of. Installs what is missing where it may (root on Debian or Ubuntu), else says what to install.
-# Usage: system.sh run|test
+# Usage: system.sh run|board|test
 set -eu
 
 python=${PYTHON:-python3}
@@ -22,10 +22,12 @@ need gcc sh -c 'command -v "${CC:-gcc}"'
 need libc6-dev sh -c 'echo "#include <stdlib.h>" | "${CC:-gcc}" -E -'
 need "$version-venv" "$python" -c 'import ensurepip, venv'
 need "$version-dev" "$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")'
-if [ "${1:-run}" = test ]; then
-    need chromium sh -c 'command -v chromium || command -v chromium-browser || command -v google-chrome'
+if [ "${1:-run}" != run ]; then
     need gcc-arm-none-eabi sh -c 'command -v arm-none-eabi-gcc'
     need qemu-system-arm sh -c 'command -v qemu-system-arm'
+fi
+if [ "${1:-run}" = test ]; then
+    need chromium sh -c 'command -v chromium || command -v chromium-browser || command -v google-chrome'
     need iproute2 sh -c 'PATH=$PATH:/sbin:/usr/sbin command -v ip'
     need wireguard-tools sh -c 'command -v wg'
     need wireguard-go sh -c 'command -v wireguard-go'
