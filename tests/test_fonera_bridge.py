@@ -581,6 +581,44 @@ def test_the_echo_of_a_press_may_come_a_moment_after_its_acknowledgement(rig: Ri
     assert [line for line in rig.board.taken if line.startswith("status")] == ["status 1"]
 
 
+def test_a_press_that_the_server_has_is_not_undone_by_what_was_told_before(rig: Rig, server: FakeServer) -> None:
+    rig.run(3000)
+    assert rig.board.taken[-1] == "status 0"
+    rig.board.taken.clear()
+    server.status = "status 1"  # so that the press changes nothing, and is not said again
+    rig.press("status 1")
+    rig.run(5000)
+    assert not [line for line in rig.board.taken if line.startswith("status")]
+
+
+def test_older_news_that_waits_for_the_board_is_taken_back(rig: Rig, server: FakeServer) -> None:
+    rig.run(1000)
+    rig.board_plugged = False
+    server.say("sound 1", "status 2")  # the sound goes first, and the status waits behind it
+    rig.run(500)
+    rig.bridge.board.output(rig.ms)
+    server.acknowledging = False
+    rig.board.taken.clear()
+    rig.press("status 1")
+    rig.board_plugged = True
+    rig.run(5000)
+    assert not [line for line in rig.board.taken if line.startswith("status")]
+    server.say("ack 1")
+    rig.run(2000)
+    assert [line for line in rig.board.taken if line.startswith("status")] == ["status 1"]
+
+
+def test_a_board_that_lost_its_memory_after_a_press_is_not_told_older_news(rig: Rig, server: FakeServer) -> None:
+    rig.run(1000)
+    server.acknowledging = False
+    rig.press("status 1")
+    rig.run(1000)
+    rig.board.cold()
+    rig.run(3000)
+    assert "server 1" in rig.board.taken
+    assert not [line for line in rig.board.taken if line.startswith("status")]
+
+
 def test_newer_news_is_passed_on_once_the_press_is_stored(rig: Rig, server: FakeServer) -> None:
     rig.run(1000)
     rig.board.taken.clear()

@@ -40,6 +40,7 @@ class Bridge:
         self._known: dict[str, _News] = {}  # what a board that has lost its memory is told again, by kind
         self._held: _News | None = None  # the server's status, while one of the board's is on its way
         self._held_until = 0
+        self._pressed = ""  # the board's last status, which the server says again when it has it
         self._own_status = sum(entry.is_status for entry in spool.pending)  # on their way to the server
         self._local_offset_ms: int | None = None  # local time less our clock
         self._next_sign_ms = 0
@@ -124,6 +125,8 @@ class Bridge:
         outcome = self.spool.append(line, then, board)
         if outcome.kept and line.startswith("status "):
             self._own_status += 1
+            self._pressed = line
+            self._hold()
         if self.spool.dropped != dropped:
             self._log("warning", f"the spool is full: {self.spool.dropped - dropped} old temperatures were dropped")
         if not outcome.kept:
@@ -146,9 +149,16 @@ class Bridge:
                 self._own_status -= 1
                 self._held_until = now.ms + ECHO_MS
 
+    def _hold(self) -> None:
+        """Take back the server's status, if it has not been sent to the board: it is older than the press."""
+        if self.board.withdraw("status") and self._held is None:
+            self._held = self._known.get("status")
+
     def _release(self, now: Now) -> None:
         """Pass the server's status on, unless one of the board's is on its way: older news shall not undo a press."""
-        if self._held and not self._own_status and now.ms >= self._held_until:
+        if self._held is None or self._own_status:
+            return
+        if now.ms >= self._held_until or self._held.line == self._pressed:
             self._tell("status", *self._held)
             self._held = None
 
@@ -167,4 +177,6 @@ class Bridge:
         """Tell a board that has lost its memory what it would know."""
         for kind, news in self._known.items():
             self.board.tell(kind, news.line, news.ms)
+        if self._own_status:
+            self._hold()
         self._next_sign_ms = 0

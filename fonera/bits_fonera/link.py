@@ -195,6 +195,12 @@ class Endpoint:
             self._outbox.remove(stale)
         self._outbox.append(_Waiting(kind, line, happened_ms))
 
+    def withdraw(self, kind: str) -> bool:
+        """Take back the lines of a kind that have not been sent. Returns whether there were any."""
+        count = len(self._outbox)
+        self._outbox = deque(waiting for waiting in self._outbox if waiting.kind != kind)
+        return len(self._outbox) < count
+
     def output(self, now_ms: int) -> bytes:
         """Return what is to be written to the wire now."""
         if self._under_way is None and self._outbox:
