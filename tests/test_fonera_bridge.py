@@ -583,7 +583,7 @@ def test_the_echo_of_a_press_may_come_a_moment_after_its_acknowledgement(rig: Ri
 
 def test_a_press_that_the_server_has_is_not_undone_by_what_was_told_before(rig: Rig, server: FakeServer) -> None:
     rig.run(3000)
-    assert rig.board.taken[-1] == "status 0"
+    assert "status 0" in rig.board.taken
     rig.board.taken.clear()
     server.status = "status 1"  # so that the press changes nothing, and is not said again
     rig.press("status 1")
