@@ -47,7 +47,7 @@ async def metrics(request: Request) -> HTTPResponse:
     ctx = context.of(request)
     now = Counters(ctx.counters)
     now["push_clients"] = len(ctx.live)
-    now["bridges"] = len(ctx.ingest.links)
+    now.update(ctx.ingest.gauges())
     now["seq"] = ctx.live.state.seq
     hub = ctx.live.hub.counters()
     for name in ("joined", "left", "conflated", "pings", "heartbeats"):

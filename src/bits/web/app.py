@@ -175,6 +175,9 @@ def make_context(config: Config) -> Context:
         liveness.heard,
         allow=config.control_allow,
         limit=config.control_connections,
+        keys=config.bridge_keys,
+        ping=config.bridge_ping,
+        owner=devices.owner,
     )
     forecaster = Forecaster(config, store, counters, utc_now, lambda: pushes.fresh.unknown, lambda: outlooks.outdate())
     outlooks = Outlooks(config, forecaster, utc_now)
