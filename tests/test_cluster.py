@@ -22,6 +22,7 @@ from bits.migrate import upgrade
 from bits.presence import Presence
 from bits.store import Store, make_engine
 from tests.conftest import Server, at, until, wait_until
+from tests.test_ingest import KEYS, Peer
 from tests.test_live import follow, receive
 
 pytestmark = pytest.mark.postgres
@@ -156,6 +157,80 @@ def test_a_node_that_is_killed_takes_nothing_with_it(pair: tuple[Server, Server]
         there.say("status 1")
         while "status" not in receive(stream):
             pass
+
+
+async def log_of(uri: str) -> list[Stored]:
+    store = Store(make_engine(uri))
+    try:
+        return await store.since(0, limit=100_000)
+    finally:
+        await store.close()
+
+
+def test_a_bridge_that_goes_from_node_to_node_loses_and_doubles_nothing(
+    make_server: Callable[..., Server], postgres_uri: str
+) -> None:
+    """It leaves each node amid its lines, which that goes on to store; others write meanwhile."""
+    here, there = (make_server(db_uri=postgres_uri, bridge_keys=KEYS, bridge_ping="0") for _ in range(2))
+    count, window = 1200, 60
+    is_over = threading.Event()
+
+    def others(server: Server, sensor: int) -> None:
+        n = 0
+        while not is_over.is_set():
+            n += 1
+            server.say(f"temperature {sensor} {n % 900}")
+
+    writers = [threading.Thread(target=others, args=(server, 1 + n)) for n, server in enumerate((here, there))]
+    for writer in writers:
+        writer.start()
+    acked = moves = 0
+    with ExitStack() as left_open:
+        left_open.callback(is_over.set)
+        while acked < count:
+            moves += 1
+            peer = left_open.enter_context(Peer((here, there)[moves % 2].bridge()))
+            last = peer.welcome()
+            assert last >= acked
+            sent = acked = last
+            while acked < min(last + 100, count):
+                upto = min(acked + window, count)
+                peer.say(*(f"@{n} 5 temperature 0 {n / 10}" for n in range(sent + 1, upto + 1)))
+                sent = max(sent, upto)
+                acked = int(peer.hear("ack").removeprefix("ack "))
+            peer.say(*(f"@{n} 5 temperature 0 {n / 10}" for n in range(sent + 1, min(sent + window, count) + 1)))
+        is_over.set()
+        for writer in writers:
+            writer.join(20)
+    assert moves >= 6
+    log = asyncio.run(log_of(postgres_uri))
+    ours = [stored for stored in log if stored.bridge == "attic"]
+    assert [stored.number for stored in ours] == list(range(1, count + 1))
+    assert [stored.event for stored in ours] == [Temperature(0, n / 10) for n in range(1, count + 1)]
+    assert [stored.seq for stored in log] == list(range(1, len(log) + 1))
+    assert len(log) > len(ours)
+    for server in (here, there):
+        wait_until(lambda server=server: server.json("/data")["seq"] >= log[-1].seq)  # type: ignore[misc]
+
+    with Peer(here.bridge()) as one, Peer(there.bridge()) as other:
+        assert one.welcome() == count
+        assert other.welcome("cellar", "another key of its own") == 0
+        other.say("@1 0 status 1")
+        assert one.hear("status") == "status 1"
+        other.say("@2 0 status 2")
+        assert one.hear("status") == "status 2"
+        # The node it is connected to dies; the other knows all that was acknowledged.
+        one.say(f"@{count + 1} 0 sound 9")
+        assert one.hear("ack") == f"ack {count + 1}"
+        here.kill()
+        assert one.hear("ack") == ""
+        assert other.hear("sound") == "sound 9"
+    with Peer(there.bridge()) as one:
+        assert one.line() == "status 0"  # away, to who has not said hello
+        assert one.welcome() == count + 1
+        assert one.hear("status") == "status 2"
+        there.say("status 0")
+        assert one.hear("status") == "status 0"
 
 
 def test_workers_share_a_port_and_are_replaced(make_server: Callable[..., Server], postgres_uri: str) -> None:
