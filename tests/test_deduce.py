@@ -100,6 +100,7 @@ def test_nothing_is_deduced_while_what_somebody_set_is_young_and_then_it_is() ->
 def test_who_was_there_before_somebody_closed_does_not_open_again() -> None:
     life = Life().seen(0).pass_time(1).tell(Status("closed"), 5000)
     assert life.deduced(5000 + 10 * HOLD) == Deduction()
+    assert Life().tell(Status("closed"), 5000).seen(5000).deduced(5000 + 10 * HOLD) == Deduction()
     # Nor does their laptop, when they switch it on later; but the next to come does.
     assert life.seen(6000, LAPTOP).deduced(5000 + 10 * HOLD) == Deduction()
     assert life.seen(7000, OTHERS, 2).deduced(5000 + 10 * HOLD) == Deduction(Status("open"), MAC)

@@ -279,6 +279,10 @@ async def test_a_device_deleted_while_no_server_ran_takes_its_owner_along_at_the
         await connection.execute(delete(schema.device).where(schema.device.c.user_id == 1))
     async with running(node):
         assert set(node.people) == {3, 42}
+        # Who once had a device, and has now come in at the door, stays.
+        await node.presence.submit([Report(Enter(1), BRIDGE, T0)])
+    async with running(node):
+        assert set(node.people) == {1, 3, 42}
 
 
 @pytest.mark.postgres
