@@ -274,6 +274,37 @@ def test_a_server_that_does_not_know_the_time(loop: Loop, make_bridge: Make, ans
     wait_until(lambda: loop.server.events == ["status 1"], "the event")
 
 
+@pytest.mark.parametrize(
+    ("head", "body", "utc"),
+    [
+        (b"Date: Mon, 02 Mar 2026 11:00:05 GMT\r\n", b"2026-03-02 12:00:05", 1_772_449_205),
+        (b"", b"2026-03-02 12:00:05", 1_772_449_205),  # by the time zone of the router
+    ],
+)
+def test_the_routers_clock_is_set(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bytes, body: bytes, utc: int
+) -> None:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    clocks: list[float] = []
+    monkeypatch.setattr(time, "clock_settime", lambda which, seconds: clocks.append(seconds))
+    loop.web = lambda request: b"HTTP/1.0 200 OK\r\n" + head + b"\r\n" + body
+    host, port = loop.control.getsockname()
+    values = {"server": f"{host}:{port}", "bridge": "attic", "key": SECRET, "serial": f"unix:{loop.board_path}"}
+    values |= {"spool": str(tmp_path / "spool" / "spool"), "http": loop.http}
+    program = Program(Config(values | {"set_clock": True}), lambda level, text: None)
+    thread = threading.Thread(target=program.run)
+    thread.start()
+    try:
+        wait_until(lambda: clocks, "the clock")
+        assert clocks == [utc]
+    finally:
+        program.stop()
+        thread.join(15)
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_memory_and_idle_work(loop: Loop, make_bridge: Make) -> None:
     bridge = make_bridge(loop)
     loop.press("status 1")
