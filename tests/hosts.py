@@ -34,18 +34,18 @@ class Hosts:
     def __init__(self, folder: Path, *names: str) -> None:
         self.folder = folder
         self._mark = secrets.token_hex(3)
-        self._namespaces = {name: f"bits-{self._mark}-{name}" for name in names}
+        self.namespaces = {name: f"bits-{self._mark}-{name}" for name in names}
         self._made: list[str] = []
         self._processes: list[subprocess.Popen[Any]] = []
         self._cables = 0
         try:
-            for name, namespace in self._namespaces.items():
+            for name, namespace in self.namespaces.items():
                 _run("ip", "netns", "add", namespace)
                 self._made.append(namespace)
                 self.run(name, "ip", "link", "set", "lo", "up")
-        except BaseException:
+        except RuntimeError as error:  # a container may be root and have no right to them
             self.close()
-            raise
+            pytest.skip(f"no network namespaces here: {error}")
 
     def __enter__(self) -> Hosts:
         return self
@@ -55,7 +55,7 @@ class Hosts:
 
     def prefix(self, host: str) -> list[str]:
         """Return the words that run a command on a host."""
-        return ["ip", "netns", "exec", self._namespaces[host]]
+        return ["ip", "netns", "exec", self.namespaces[host]]
 
     def run(self, host: str, *command: str) -> str:
         return _run(*self.prefix(host), *command)
@@ -70,7 +70,7 @@ class Hosts:
         """Plug two hosts together, (host, address/prefix) each. Returns the name of the plug, the same on both."""
         self._cables += 1
         plug = f"cable{self._cables}"
-        ours, theirs = (self._namespaces[host] for host, _ in (first, second))
+        ours, theirs = (self.namespaces[host] for host, _ in (first, second))
         _run("ip", "link", "add", plug, "netns", ours, "type", "veth", "peer", "name", plug, "netns", theirs)
         for host, address in (first, second):
             self.run(host, "ip", "addr", "add", address, "dev", plug)
@@ -87,7 +87,7 @@ class Hosts:
         for mine, other in ((server, client), (client, server)):
             host, _, inside = mine
             # The control sockets of all of them share one folder, namespaces or not.
-            name = f"wg{self._mark}{list(self._namespaces).index(host)}"
+            name = f"wg{self._mark}{list(self.namespaces).index(host)}"
             socket = Path(f"/var/run/wireguard/{name}.sock")
             log = (self.folder / f"wireguard-{host}.log").open("wb")
             with log:

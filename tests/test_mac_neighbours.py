@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import socket
 import struct
 import subprocess
@@ -21,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT, wait_until
+from tests.hosts import Hosts, skip_without
 
 MAC = "00:1b:63:84:45:e6"
 
@@ -400,59 +400,45 @@ while True:
 class Network:
     """A router and two hosts, each a namespace, on one bridge; one host speaks IPv6 alone, the other IPv4 alone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hosts: Hosts) -> None:
         self.leases = folder / "dhcp.leases"
-        self.router, self.six, self.four = (f"bits-mac-{os.getpid()}-{name}" for name in ("router", "six", "four"))
-        self.macs = {self.six: "02:00:00:00:06:01", self.four: "00:1b:63:84:04:01"}
+        self.hosts = hosts
+        self.macs = {"six": "02:00:00:00:06:01", "four": "00:1b:63:84:04:01"}
         self.own = "02:00:00:00:00:aa"
+        self._make()
 
-    def ip(self, namespace: str, *words: str) -> None:
-        subprocess.run(["ip", "-n", namespace, *words], check=True, capture_output=True, text=True)
+    def ip(self, host: str, *words: str) -> None:
+        self.hosts.run(host, "ip", *words)
 
-    def set(self, namespace: str, name: str, value: str) -> None:
-        path = "/proc/sys/net/" + name
-        subprocess.run(["ip", "netns", "exec", namespace, "sh", "-c", f"echo {value} >{path}"], check=True)
+    def set(self, host: str, name: str, value: str) -> None:
+        self.hosts.run(host, "sh", "-c", f"echo {value} >/proc/sys/net/{name}")
 
-    def make(self) -> None:
-        for namespace in (self.router, self.six, self.four):
-            subprocess.run(["ip", "netns", "add", namespace], check=True, capture_output=True)
-        self.ip(self.router, "link", "add", "br0", "address", self.own, "type", "bridge")
-        for port, namespace in (("port6", self.six), ("port4", self.four)):
-            self.ip(namespace, "link", "add", "eth0", "address", self.macs[namespace], "type", "veth",
-                    "peer", "name", port, "netns", self.router)  # fmt: skip
-            self.ip(self.router, "link", "set", port, "master", "br0", "up")
-        self.set(self.four, "ipv6/conf/eth0/disable_ipv6", "1")
-        self.ip(self.router, "addr", "add", "10.77.0.1/24", "dev", "br0")
-        self.ip(self.four, "addr", "add", "10.77.0.4/24", "dev", "eth0")
+    def _make(self) -> None:
+        self.ip("router", "link", "add", "br0", "address", self.own, "type", "bridge")
+        for port, host in (("port6", "six"), ("port4", "four")):
+            self.ip(host, "link", "add", "eth0", "address", self.macs[host], "type", "veth",
+                    "peer", "name", port, "netns", self.hosts.namespaces["router"])  # fmt: skip
+            self.ip("router", "link", "set", port, "master", "br0", "up")
+        self.set("four", "ipv6/conf/eth0/disable_ipv6", "1")
+        self.ip("router", "addr", "add", "10.77.0.1/24", "dev", "br0")
+        self.ip("four", "addr", "add", "10.77.0.4/24", "dev", "eth0")
         # How long an answer counts, and how soon one is asked for again: else the tests would take minutes.
         for family in ("ipv4", "ipv6"):
-            self.set(self.router, f"{family}/neigh/br0/base_reachable_time_ms", "1000")
-            self.set(self.router, f"{family}/neigh/br0/delay_first_probe_time", "1")
-            self.set(self.router, f"{family}/neigh/br0/retrans_time_ms", "100")
-        for namespace, name in ((self.router, "br0"), (self.six, "eth0"), (self.four, "eth0")):
-            self.ip(namespace, "link", "set", name, "up")
+            self.set("router", f"{family}/neigh/br0/base_reachable_time_ms", "1000")
+            self.set("router", f"{family}/neigh/br0/delay_first_probe_time", "1")
+            self.set("router", f"{family}/neigh/br0/retrans_time_ms", "100")
+        for host, name in (("router", "br0"), ("six", "eth0"), ("four", "eth0")):
+            self.ip(host, "link", "set", name, "up")
         for number, mac, state in ((7, self.own, "reachable"), (8, "02:00:00:00:00:08", "permanent")):
-            self.ip(self.router, "neigh", "add", f"10.77.0.{number}", "lladdr", mac, "dev", "br0", "nud", state)
-        self.leases.write_text(f"1700000000 {self.macs[self.four]} 10.77.0.4 phone *\n")
-
-    def delete(self) -> None:
-        for namespace in (self.router, self.six, self.four):
-            subprocess.run(["ip", "netns", "del", namespace], check=False, capture_output=True)
+            self.ip("router", "neigh", "add", f"10.77.0.{number}", "lladdr", mac, "dev", "br0", "nud", state)
+        self.leases.write_text(f"1700000000 {self.macs['four']} 10.77.0.4 phone *\n")
 
 
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[Network]:
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("network namespaces need root and iproute2")
-    found = Network(tmp_path)
-    try:
-        try:
-            found.make()
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"no network namespaces here: {error.stderr or error}")
-        yield found
-    finally:
-        found.delete()
+    skip_without("ip")
+    with Hosts(tmp_path, "router", "six", "four") as hosts:
+        yield Network(tmp_path, hosts)
 
 
 class Router:
@@ -461,7 +447,7 @@ class Router:
     def __init__(self, network: Network) -> None:
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            ["ip", "netns", "exec", network.router, sys.executable, "-S", "-c", ROUTER, str(network.leases)],
+            [*network.hosts.prefix("router"), sys.executable, "-S", "-c", ROUTER, str(network.leases)],
             env=os.environ | {"PYTHONPATH": str(ROOT / "fonera")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -499,21 +485,21 @@ class Router:
 
 def test_hosts_on_a_bridge_are_found_and_one_that_goes_down_is_gone(network: Network) -> None:
     with contextlib.closing(Router(network)) as router:
-        router.hears(f"seen {network.macs[network.six]}")  # it answers the ping to all nodes
-        router.hears(f"seen {network.macs[network.four]}")  # it has a lease, is asked and answers
+        router.hears(f"seen {network.macs['six']}")  # it answers the ping to all nodes
+        router.hears(f"seen {network.macs['four']}")  # it has a lease, is asked and answers
         router.ask("::ffff:10.77.0.4")
-        router.hears(f"lookup {network.macs[network.four]}")
+        router.hears(f"lookup {network.macs['four']}")
         router.ask("10.77.0.1")  # the router itself
         router.hears("lookup None")
 
-        network.ip(network.six, "link", "set", "eth0", "down")
-        router.hears(f"gone {network.macs[network.six]}")
-        network.ip(network.six, "link", "set", "eth0", "up")
-        wait_until(lambda: router.lines.count(f"seen {network.macs[network.six]}") == 2, "coming back")
+        network.ip("six", "link", "set", "eth0", "down")
+        router.hears(f"gone {network.macs['six']}")
+        network.ip("six", "link", "set", "eth0", "up")
+        wait_until(lambda: router.lines.count(f"seen {network.macs['six']}") == 2, "coming back")
         # All the while the other was there, and was asked again and again.
-        assert f"gone {network.macs[network.four]}" not in router.lines
-        network.ip(network.four, "link", "set", "eth0", "down")
-        router.hears(f"gone {network.macs[network.four]}")
+        assert f"gone {network.macs['four']}" not in router.lines
+        network.ip("four", "link", "set", "eth0", "down")
+        router.hears(f"gone {network.macs['four']}")
     told = [line for line in router.lines if not line.startswith("lookup")]
     # Never the router itself, nor what an administrator says or what was true once.
     assert {line.split()[1] for line in told} == set(network.macs.values())
