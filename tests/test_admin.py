@@ -150,6 +150,18 @@ def test_wrong_fields_are_400_with_a_sentence(members: Server, path: str, fields
     assert members.json("/data")["seq"] == 0
 
 
+def test_what_is_no_form_at_all_is_refused_without_a_fuss(members: Server) -> None:
+    kinds = ("application/x-www-form-urlencoded", "multipart/form-data", "multipart/form-data; boundary=x", "")
+    for kind in kinds:
+        for body in (b"name=\xff\xfe", b"&".join(b"name=%d" % n for n in range(100)), b"--x\r\n", b""):
+            request = urllib.request.Request(members.url + "/login", body, {"Content-Type": kind})
+            with pytest.raises(urllib.error.HTTPError) as refusal:
+                urllib.request.urlopen(request, timeout=10)
+            assert refusal.value.code == 403
+            refusal.value.close()
+    assert "Traceback" not in members.errors
+
+
 def test_signing_out(members: Server) -> None:
     browser = Browser(members)
     browser.sign_in()

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Any
-from urllib.parse import parse_qs
 
 from sanic import BadRequest, Blueprint, Forbidden, HTTPResponse, NotFound, Request, SanicException
 from sanic.response import text
@@ -18,7 +17,7 @@ from bits.events import Enter, Leave, Stored
 from bits.web import context, users
 from bits.web.admin import committed, page, see_other, signed_in, to_the_door
 from bits.web.auth import client_address, log, member
-from bits.web.route import field, get
+from bits.web.route import field, form, get
 from bits.web.users import User
 
 bp = Blueprint("people")
@@ -229,11 +228,11 @@ async def take_list(request: Request) -> HTTPResponse:
         said = "This server takes no lists of devices: mac_password is not set."
         raise _refuse(request, "not-offered", NotFound(said))
     try:
-        form = parse_qs(request.body.decode(), keep_blank_values=True, max_num_fields=16)
+        fields = form(request)
     except ValueError:
         raise _refuse(request, "bad-form", BadRequest("Expected a form with password and macs.")) from None
-    password = form.get("password", [""])[0]
+    password = fields.get("password", [""])[0]
     if not hmac.compare_digest(password.encode(), ctx.config.mac_password.encode()):
         raise _refuse(request, "wrong-password", Forbidden("The password is wrong."))
-    await committed(ctx.devices.about(_digests(request, form.get("macs", [""])[0])))
+    await committed(ctx.devices.about(_digests(request, fields.get("macs", [""])[0])))
     return text("ok\n")
