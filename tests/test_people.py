@@ -17,7 +17,7 @@ from bits.events import BRIDGE, Enter, Leave, Stored
 from bits.web.people import Visit, visits
 from tests.conftest import Server, at, wait_until
 from tests.test_admin import PASSWORD, SECRET, Browser
-from tests.test_ingest import lines_of
+from tests.test_ingest import KEYS, Peer, lines_of
 from tests.test_live import follow, receive
 
 Make = Callable[..., Server]
@@ -110,6 +110,41 @@ def test_a_member_arrives_is_shown_to_members_and_leaves(space: Server) -> None:
     assert [(entry["value"], entry["modifiedby"]) for entry in log] == [("closed", "mac"), ("open", "mac")]
     assert "by members’ devices" in stranger.get("/")[2]
     assert space.metric('deduced_total{source="mac"}') == 2
+
+
+def test_a_bridge_that_tells_of_devices_opens_and_closes_too(make_server: Make) -> None:
+    server = make_server(**SETTINGS, bridge_keys=KEYS)
+    server.run("user", "add", "anna", "--password-stdin", input=PASSWORD + "\n")
+    anna = signed_in(server)
+    anna.post("/devices", {"mac": "001b.6384.45e6", "label": "phone", "csrf": anna.csrf("/devices")})
+    with Peer(server.bridge()) as peer:
+        assert peer.welcome() == 0
+        peer.say(f"@1 90000 seen {PHONE}", f"@2 80000 seen {'0' * 64}")
+        assert peer.hear("status") == "status 1"
+        assert re.search(r'<span class="name">anna</span>', anna.get("/people")[2])
+        peer.say(f"@3 1000 gone {PHONE}")
+        assert peer.hear("status") == "status 0"
+    assert "still here" not in anna.get("/people")[2]
+    assert server.json("/data")["people"] == {"count": 0}
+
+
+@pytest.mark.postgres
+def test_it_does_not_matter_which_node_one_speaks_to(make_server: Make, postgres_uri: str) -> None:
+    here, there = (make_server(**SETTINGS, db_uri=postgres_uri) for _ in range(2))
+    here.run("user", "add", "anna", "--password-stdin", input=PASSWORD + "\n")
+    register(signed_in(here), link_to())
+    for node in (here, there):
+        wait_until(lambda node=node: value(node) == "open")  # type: ignore[misc]
+    for node in (there, here, there):
+        assert tell(node, [PHONE]) == (200, "ok\n")
+    assert "here now" in signed_in(there).get("/devices")[2]
+    for node in (there, here):
+        assert tell(node, []) == (200, "ok\n")
+    for node in (here, there):
+        wait_until(lambda node=node: value(node) == "closed")  # type: ignore[misc]
+    log = there.json("/log?format=json")["log"]
+    assert [(entry["value"], entry["modifiedby"]) for entry in log] == [("closed", "mac"), ("open", "mac")]
+    assert len(re.findall("<td>anna</td>", signed_in(here).get("/people")[2])) == 1
 
 
 def test_the_button_wins_for_its_time(make_server: Make) -> None:
