@@ -1,6 +1,8 @@
 """The whole chain: the emulated board, the router's bridge, a VPN, the server, a visitor's browser, each on its host.
 
     board (QEMU) ── UART ── router ══ WireGuard ══ server ── cable ── visitor (Chromium)
+                               │                      │
+                               └─ the space's own ─ phone
 
 The miniprotocol is bound to the server's address inside the VPN; visitors come from outside.
 """
@@ -9,10 +11,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,17 @@ spool = "{folder}/spool"
 ping_interval = 2
 backoff_max = 2
 """
+LAN_SETTINGS = """\
+mac_path = "miniprotocol"
+mac_key = "{key}"
+mac_interface = "{interface}"
+mac_scan_interval = 1
+mac_arrive_after = 3
+mac_leave_after = 4
+this_device_listen = "10.77.0.1:8080"
+this_device_url = "http://192.0.2.193:8008"
+"""
+PHONE = "00:1b:63:84:45:e6"
 
 # Notes when the status on the page changes, and to what.
 WATCH = """
@@ -55,14 +69,17 @@ class Chain:
         subprocess.run(["make", "-s", "-C", ROOT / "firmware"], check=True, stdout=subprocess.DEVNULL)
         assert IMAGE.exists()
         with ExitStack() as ends:  # whatever was started ends, should something else not start
-            self.hosts = ends.enter_context(Hosts(folder, "server", "router", "visitor"))
+            self.hosts = ends.enter_context(Hosts(folder, "server", "router", "visitor", "phone"))
             self._start(ends, settings)
             self._ends = ends.pop_all()
 
     def _start(self, ends: ExitStack, settings: dict[str, str]) -> None:
         hosts = self.hosts
         self.cable = hosts.cable(("server", "192.0.2.1/25"), ("router", "192.0.2.2/25"))
-        hosts.cable(("server", "192.0.2.129/25"), ("visitor", "192.0.2.130/25"))
+        hosts.cable(("server", "192.0.2.129/26"), ("visitor", "192.0.2.130/26"))
+        hosts.cable(("server", "192.0.2.193/26"), ("phone", "192.0.2.194/26"))
+        self.lan = hosts.cable(("router", "10.77.0.1/24"), ("phone", "10.77.0.2/24"))
+        hosts.run("phone", "ip", "link", "set", self.lan, "address", PHONE)
         hosts.tunnel(("server", "192.0.2.1", "10.8.0.1/24"), ("router", "192.0.2.2", "10.8.0.2/24"))
         # A visitor who knows the private address, and sends there all the same.
         hosts.run("visitor", "ip", "route", "add", "10.8.0.0/24", "via", "192.0.2.129")
@@ -76,6 +93,7 @@ class Chain:
             bridge_keys=f"attic={KEY}",
             bridge_ping="2",
             cookie_secret=SECRET,
+            mac_key=SECRET,
             **settings,
         ).start()
         ends.callback(self.server.stop)
@@ -84,6 +102,8 @@ class Chain:
         self.settings = self.folder / "bits-fonera.toml"
         self.settings.touch(0o600)
         self.settings.write_text(SETTINGS.format(port=self.server.control[1], key=KEY, folder=self.folder))
+        with self.settings.open("a") as file:
+            file.write(LAN_SETTINGS.format(key=SECRET, interface=self.lan))
         self.log = self.folder / "bits-fonera.log"
         self.start_bridge()
 
@@ -100,25 +120,27 @@ class Chain:
         self.bridge.send_signal(signal.SIGKILL)
         self.bridge.wait()
 
-    def chromium(self, chromium: str) -> Path:
-        """Return a program that is Chromium on the visitor's host."""
-        program = self.folder / "chromium"
-        program.write_text(f'#!/bin/sh\nexec {" ".join(self.hosts.prefix("visitor"))} {chromium} "$@"\n')
+    def chromium(self, chromium: str, host: str = "visitor") -> Path:
+        """Return a program that is Chromium on a host."""
+        program = self.folder / f"chromium-{host}"
+        program.write_text(f'#!/bin/sh\nexec {" ".join(self.hosts.prefix(host))} {chromium} "$@"\n')
         program.chmod(0o755)
         return program
 
     def statuses(self) -> list[tuple[int, float, str, str | None, int | None]]:
         """Return what the log has of the status: seq, seconds since 1970, value, bridge, number."""
-        import sqlite3
-
-        query = (
+        return self._query(
             "SELECT seq, (julianday(at) - 2440587.5) * 86400.0, text, bridge, number FROM event"
             " WHERE kind = 'status' ORDER BY seq"
         )
-        with sqlite3.connect(self.folder / "bits.db") as database:
-            rows = database.execute(query).fetchall()
-        database.close()
-        return rows
+
+    def has(self, kind: str) -> bool:
+        """Tell whether the log has a numbered event of a kind."""
+        return bool(self._query("SELECT 1 FROM event WHERE bridge IS NOT NULL AND kind = ?", kind))
+
+    def _query(self, query: str, *values: str) -> list[Any]:
+        with closing(sqlite3.connect(self.folder / "bits.db")) as database:
+            return database.execute(query, values).fetchall()
 
     def metric(self, name: str) -> int:
         """Return a counter of the server's, as a visitor reads it."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,18 +36,44 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
 
 
 @pytest.fixture
-def page(chain: Chain, chromium: str) -> Iterator[Any]:
+def browse(chain: Chain, chromium: str) -> Iterator[Callable[..., Any]]:
+    """Open an address on a host."""
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chain.chromium(chromium),
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        page = browser.new_context(locale="en-GB").new_page()
-        page.set_default_timeout(WAIT * 1000)
-        page.goto(chain.url)
-        expect(page.locator("#link")).to_have_attribute("data-link", "live")
-        yield page
-        browser.close()
+        browsers = []
+
+        def browse(host: str, address: str) -> Any:
+            browser = playwright.chromium.launch(
+                executable_path=chain.chromium(chromium, host),
+                args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+            )
+            browsers.append(browser)
+            page = browser.new_context(locale="en-GB").new_page()
+            page.set_default_timeout(WAIT * 1000)
+            page.goto(address)
+            return page
+
+        yield browse
+        for browser in browsers:
+            browser.close()
+
+
+@pytest.fixture
+def page(chain: Chain, browse: Callable[..., Any]) -> Any:
+    """The homepage, as a visitor sees it."""
+    page = browse("visitor", chain.url)
+    expect(page.locator("#link")).to_have_attribute("data-link", "live")
+    return page
+
+
+def add_member(chain: Chain) -> None:
+    added = chain.server.run("user", "add", "anna", "--password-stdin", input=PASSWORD + "\n")
+    assert added.returncode == 0, added.stderr
+
+
+def sign_in(page: Any) -> None:
+    page.get_by_label("Name").fill("anna")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
 
 
 def test_from_the_button_to_the_browser_and_back(chain: Chain, page: Any) -> None:
@@ -62,13 +89,10 @@ def test_from_the_button_to_the_browser_and_back(chain: Chain, page: Any) -> Non
     board.celsius(0, 23.5)
     expect(page.locator("#sensors")).to_contain_text("23.")
 
-    added = chain.server.run("user", "add", "anna", "--password-stdin", input=PASSWORD + "\n")
-    assert added.returncode == 0, added.stderr
+    add_member(chain)
     member = page.context.new_page()
     member.goto(chain.url + "login")
-    member.get_by_label("Name").fill("anna")
-    member.get_by_label("Password").fill(PASSWORD)
-    member.get_by_role("button", name="Sign in").click()
+    sign_in(member)
     member.locator("#text").fill("Pizza “da Gino” è qui")
     member.get_by_role("button", name="Send").click()
     board.wait(lambda: 'Pizza "da Gino" e qu' in board.rows[2], "the message on the display")
@@ -117,6 +141,37 @@ def test_what_is_pressed_while_the_link_is_cut_arrives_once_in_order_with_its_ti
     assert [bridge for _, _, _, bridge, _ in came] == ["attic"] * (PRESSES + 1)
     late = [at - when for (_, at, _, _, _), when in zip(came, pressed, strict=False)]
     assert all(-0.1 < seconds < 0.5 for seconds in late), late
+    expect(page.locator("#status")).to_have_text("Closed")
+
+
+def test_a_member_s_phone_opens_the_space_and_takes_its_leave(
+    chain: Chain, page: Any, browse: Callable[..., Any]
+) -> None:
+    add_member(chain)
+    phone = browse("phone", "http://10.77.0.1:8080/")  # the router's page about this very device
+    shoot(phone, "this-device")
+    phone.locator("a.go").click()
+    sign_in(phone)
+    phone.get_by_label("What do you call it?").fill("phone")
+    phone.get_by_role("button", name="Register").click()
+    expect(phone.locator(".devices")).to_contain_text("here now")
+    expect(page.locator("#status")).to_have_text("Open")
+    expect(page.locator("#since")).to_contain_text("by members’ devices")
+    expect(page.locator("#people")).to_have_text("One person is here")
+    chain.board.wait_row(0, "Open")
+    phone.goto("http://192.0.2.193:8008/people")
+    expect(phone.locator(".roster")).to_contain_text("anna")
+    # Before it can notice that the phone goes, the router has to have noticed it; that changes nothing at the server.
+    wait_until(lambda: chain.has("heartbeat"), "the router's word")
+    chain.hosts.plug("phone", chain.lan, "down")
+    expect(page.locator("#status")).to_have_text("Closed")
+    expect(page.locator("#people")).to_have_text(re.compile("Nobody"))
+    # Whoever presses has the last word: it stays closed although the phone comes back.
+    chain.press()
+    chain.press()
+    expect(page.locator("#since")).to_contain_text("by the button")
+    chain.hosts.plug("phone", chain.lan, "up")
+    expect(page.locator("#people")).to_have_text("One person is here")
     expect(page.locator("#status")).to_have_text("Closed")
 
 
