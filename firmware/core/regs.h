@@ -17,7 +17,7 @@
 #define REGS_ADDRESS 0x42u
 #define REGS_ID 0xb1u
 #define REGS_VERSION 1u
-#define REGS_GONE_MS 1000u /* a master that asks every 20 ms and has not for so long has gone */
+#define REGS_GONE_MS 1000u /* a master that asks every 50 ms at least and has not for so long has gone */
 
 enum reg { REG_ID, REG_VERSION, REG_WAITING, REG_ROOM, REG_STATUS, REG_TEMP, REG_TEMP_LOW, REG_DATA = 0x10 };
 

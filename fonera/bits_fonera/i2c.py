@@ -11,7 +11,9 @@ from typing import Protocol
 ADDRESS = 0x42
 ID, WAITING, DATA = 0x00, 0x02, 0x10
 IDENTITY = b"\xb1\x01"  # the registers ID and VERSION
-POLL_MS = 20
+POLL_MS = 20  # while the two talk
+IDLE_POLL_MS = 50  # while they do not: asking 50 times a second takes half a per cent of a processor
+BUSY_MS = 500  # of silence, after which they do not
 
 _I2C_RDWR = 0x0707  # linux/i2c-dev.h
 _I2C_M_RD = 0x0001  # linux/i2c.h
@@ -48,7 +50,7 @@ class LinuxBus:
 
 
 class I2cPort:
-    """The board on a bus. It cannot be watched: it has to be asked every POLL_MS.
+    """The board on a bus. It cannot be watched: it has to be asked every POLL_MS, or IDLE_POLL_MS.
 
     Raises: OSError: nobody answers at the address, or it is no board of ours.
     """

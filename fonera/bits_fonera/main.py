@@ -14,7 +14,7 @@ from bits_fonera.bridge import Bridge
 from bits_fonera.clock import Now
 from bits_fonera.config import Config
 from bits_fonera.errors import BridgeError
-from bits_fonera.i2c import POLL_MS, I2cPort, LinuxBus
+from bits_fonera.i2c import BUSY_MS, IDLE_POLL_MS, POLL_MS, I2cPort, LinuxBus
 from bits_fonera.link import ID_MAX
 from bits_fonera.net import READ, WRITE, Exchange, Watch, connect, why_failed
 from bits_fonera.serial_port import SerialPort
@@ -33,7 +33,7 @@ CLOCK_TOLERANCE_S = 2
 
 
 class Port(Protocol):
-    """The wire to the board. One that has a fileno() is watched, any other is asked every POLL_MS."""
+    """The wire to the board. One that has a fileno() is watched, any other is asked every so often."""
 
     def read(self) -> bytes: ...
     def write(self, data: bytes) -> int: ...
@@ -100,6 +100,7 @@ class Program:
         self._board_retry_ms = 0
         self._is_polled = False  # whether the board is one that cannot be watched
         self._board_poll_ms = 0
+        self._board_busy_ms = 0  # until then it is asked often
         self._clock_due_ms = 0
         self._clock_trouble = ""
         self._clock_exchange: Exchange | None = None
@@ -187,8 +188,11 @@ class Program:
         """Ask a board that cannot be watched, if it is time. Returns whether there is something to be done now."""
         if not self._is_polled or self._board is None or now.ms < self._board_poll_ms:
             return False
-        self._board_poll_ms = now.ms + POLL_MS
-        return self._read_board(now) or bool(self._board_output)
+        is_busy = self._read_board(now) or bool(self._board_output)
+        if is_busy:
+            self._board_busy_ms = now.ms + BUSY_MS
+        self._board_poll_ms = now.ms + (POLL_MS if now.ms < self._board_busy_ms else IDLE_POLL_MS)
+        return is_busy
 
     def _watch_board(self) -> None:
         if not self._is_polled:
