@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -121,9 +122,10 @@ def test_assets_have_their_hash_in_the_name_and_are_kept_for_ever(server: Server
 def test_the_local_clock_for_the_router(make_server: Make) -> None:
     zone = ZoneInfo("Pacific/Auckland")
     server = make_server(time_zone=zone.key)
-    body = server.get("/data.php")[2].decode()
-    shown = datetime.strptime(body, "%Y-%m-%d %H:%M:%S").replace(tzinfo=zone)
+    _, headers, body = server.get("/data.php")
+    shown = datetime.strptime(body.decode(), "%Y-%m-%d %H:%M:%S").replace(tzinfo=zone)
     assert abs((datetime.now(zone) - shown).total_seconds()) < 5
+    assert parsedate_to_datetime(headers["date"]) == shown
 
 
 def test_the_page_shows_everything_without_scripts(make_server: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from email.utils import format_datetime
 
 from sanic import Blueprint, HTTPResponse, Request
 from sanic.response import text
@@ -36,9 +37,13 @@ async def data(request: Request) -> HTTPResponse:
 
 @get(bp, "/data.php")
 async def clock(request: Request) -> HTTPResponse:
-    """The local time of the space: the router, which has no clock of its own, sets its own by it."""
+    """The local time of the space: the router, which has no clock of its own, sets its own by it.
+
+    The header has it as UTC, for routers that are set to another time zone.
+    """
     now = datetime.now(context.of(request).config.time_zone)
-    return text(now.strftime("%Y-%m-%d %H:%M:%S"), headers={"Cache-Control": "no-store"})
+    headers = {"Cache-Control": "no-store", "Date": format_datetime(now.astimezone(UTC), usegmt=True)}
+    return text(now.strftime("%Y-%m-%d %H:%M:%S"), headers=headers)
 
 
 @get(bp, "/metrics")
