@@ -270,3 +270,13 @@ def test_no_address_is_kept() -> None:
     found = arrived()
     found.sighting("00:1b:63:84:45:e7", ARRIVE)
     assert "00:1b:63" not in repr(vars(found))
+
+
+def test_who_registers_a_device_in_their_hand_has_arrived() -> None:
+    detector = Detector(KEY, 300_000, 1_200_000)
+    detector.sighting(MAC, 1_000)
+    detector.arrive(MAC, 5_000)
+    assert detector.due(6_000) == [("seen", digest(MAC, KEY), 5_000)]
+    detector.arrive(MAC, 7_000)
+    assert detector.due(8_000) == []
+    assert detector.due(1_207_000) == [("gone", digest(MAC, KEY), 1_200_000)]

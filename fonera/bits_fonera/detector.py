@@ -91,7 +91,16 @@ class Detector:
             now_ms: monotonic time.
         Raises: ValueError: this is no MAC address.
         """
-        self._seen(digest(mac, self._key), now_ms)
+        self._seen(digest(mac, self._key), now_ms, self._arrive_after_ms)
+
+    def arrive(self, mac: str, now_ms: int) -> None:
+        """Take note of a device that is about beyond doubt: somebody holds it in their hand and registers it.
+
+        It has arrived now, however new it is, so that its leaving will be told.
+
+        Args, Raises: as sighting().
+        """
+        self._seen(digest(mac, self._key), now_ms, arrive_after_ms=0)
 
     def resume(self, digests: list[str], now_ms: int) -> None:
         """Go on with devices that were about before a restart: no second `seen` for them, and `gone` still comes.
@@ -128,7 +137,7 @@ class Detector:
             return last_ms + self._leave_after_ms
         return None
 
-    def _seen(self, name: str, now_ms: int) -> None:
+    def _seen(self, name: str, now_ms: int, arrive_after_ms: int) -> None:
         self._pass_time(now_ms)
         if name in self._present:
             del self._present[name]  # to the end of the order
@@ -136,7 +145,7 @@ class Detector:
             return
         first_ms, _ = self._visits.pop(name, (self._now_ms, 0))
         self._make_room(name)
-        if self._now_ms - first_ms >= self._arrive_after_ms:
+        if self._now_ms - first_ms >= arrive_after_ms:
             self._present[name] = self._now_ms
             self._news.append(("seen", name, first_ms))
         else:

@@ -90,8 +90,14 @@ class Devices:
     def _open_page(self, address: tuple[str, int]) -> None:
         key, url = self._config.mac_key, self._config.this_device_url
 
+        def lookup(ip: str) -> str | None:
+            mac = self.stations.lookup(ip)
+            if mac and self._config.mac_path != "off":
+                self._detector.arrive(mac, self._now.ms)
+            return mac
+
         def answer(request: bytes, ip: str) -> bytes:
-            return this_device.answer(request, ip, self.stations.lookup, key, url, int(time.time()))
+            return this_device.answer(request, ip, lookup, key, url, int(time.time()))
 
         try:
             self._page = Page(self._watch, address, answer)
