@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 # The newest migration. Compared with the database at each start, so that a start need not load Alembic.
-REVISION = "0003"
+REVISION = "0002"
 
 
 class UtcDateTime(TypeDecorator[datetime]):

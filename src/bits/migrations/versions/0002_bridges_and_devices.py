@@ -1,4 +1,4 @@
-"""Numbers of bridges, members' numbers and devices, and what comes late."""
+"""Numbers of bridges, members' numbers and devices, comings and goings, and what comes late."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,7 @@ down_revision = "0001"
 
 NUMBERED = sa.text("bridge IS NOT NULL")
 OF_DEVICES = sa.text("kind IN ('seen', 'gone')")
+OF_PEOPLE = sa.text("kind IN ('enter', 'leave', 'seen', 'gone')")
 
 
 def upgrade() -> None:
@@ -17,6 +18,7 @@ def upgrade() -> None:
         "event_by_number", "event", ["bridge", "number"], unique=True, sqlite_where=NUMBERED, postgresql_where=NUMBERED
     )
     op.create_index("event_by_digest", "event", ["text", "seq"], sqlite_where=OF_DEVICES, postgresql_where=OF_DEVICES)
+    op.create_index("event_of_people", "event", ["at", "seq"], sqlite_where=OF_PEOPLE, postgresql_where=OF_PEOPLE)
     # What comes late has a higher seq than what happened after it: "last heard" goes by time.
     op.drop_index("event_by_source", "event")
     op.create_index("event_by_source", "event", ["source", "at"])
@@ -43,6 +45,7 @@ def downgrade() -> None:
         table.drop_column("number")
     op.drop_index("event_by_source", "event")
     op.create_index("event_by_source", "event", ["source", "seq"])
+    op.drop_index("event_of_people", "event")
     op.drop_index("event_by_digest", "event")
     op.drop_index("event_by_number", "event")
     op.drop_column("event", "number")
