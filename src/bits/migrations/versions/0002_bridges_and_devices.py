@@ -18,7 +18,9 @@ def upgrade() -> None:
         "event_by_number", "event", ["bridge", "number"], unique=True, sqlite_where=NUMBERED, postgresql_where=NUMBERED
     )
     op.create_index("event_by_digest", "event", ["text", "seq"], sqlite_where=OF_DEVICES, postgresql_where=OF_DEVICES)
-    op.create_index("event_of_people", "event", ["at", "seq"], sqlite_where=OF_PEOPLE, postgresql_where=OF_PEOPLE)
+    op.create_index(
+        "event_of_people", "event", ["kind", "at", "seq"], sqlite_where=OF_PEOPLE, postgresql_where=OF_PEOPLE
+    )
     # What comes late has a higher seq than what happened after it: "last heard" goes by time.
     op.drop_index("event_by_source", "event")
     op.create_index("event_by_source", "event", ["source", "at"])
