@@ -218,6 +218,9 @@ class Spool:
             os.close(self._fd)
             self._fd = None
 
+    def __del__(self) -> None:
+        self.close()  # as a file object would, should one be forgotten
+
     # --- inside
 
     def _remove(self, i: int) -> Entry:
