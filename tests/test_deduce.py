@@ -44,7 +44,7 @@ class Life:
 
     def tell(self, event: object, when: float, source: str = BRIDGE) -> Life:
         for report in consequences(self.state, Report(event, source, at(when))):  # type: ignore[arg-type]
-            stored = Stored(self.state.seq + 1, report.event, report.source, report.at)
+            stored = report.stored(self.state.seq + 1)
             self.log.append(stored)
             self.state = apply(self.state, stored)
             self.past = remember(self.past, stored)

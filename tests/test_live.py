@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
 import threading
@@ -21,7 +22,20 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from bits.events import BRIDGE, Enter, Event, Heartbeat, Leave, Message, Sound, Status, Stored, Temperature
+from bits.events import (
+    BRIDGE,
+    Announce,
+    Enter,
+    Event,
+    Heartbeat,
+    Leave,
+    Message,
+    Sound,
+    Status,
+    Stored,
+    Temperature,
+    Withdraw,
+)
 from bits.state import State, apply, freshness
 from bits.web.framing import accept_key
 from bits.web.wire import Wire
@@ -65,6 +79,40 @@ def test_the_stream_vectors(vector: dict[str, Any]) -> None:
     assert reduce(reducer, vector["frames"], vector["snapshot"]) == vector["after"]
 
 
+def test_announcements_and_names_are_told() -> None:
+    when = datetime(2013, 11, 10, 15, 58, 36, 123456, tzinfo=UTC)
+    hour = timedelta(hours=1)
+    log = [
+        Stored(1, Announce("closed", when + 2 * hour), "web", when, "anna", note="holiday", until=when + 3 * hour),
+        Stored(2, Announce("open", when + hour), "web", when, "bruno", until=when + 2 * hour),
+        Stored(3, Announce("open", when), "web", when, "bruno", until=when + hour),
+        Stored(4, Withdraw(3), "web", when),
+        Stored(5, Status("away"), "web", when, "anna", note="at the shop", until=when + hour),
+        Stored(6, Enter(1), BRIDGE, when),
+        Stored(7, Enter(2), BRIDGE, when),
+    ]
+    state = reduce(apply, log, State())
+    wire = Wire("ms", UTC, lambda: {1: "anna"})
+    stamp, ms = 1384099116123, 3_600_000
+    told = [
+        {"id": 2, "value": 1, "begins": stamp + ms, "ends": stamp + 2 * ms, "user": "bruno"},
+        {"id": 1, "value": 0, "begins": stamp + 2 * ms, "ends": stamp + 3 * ms, "user": "anna", "note": "holiday"},
+    ]
+    data = wire.snapshot(state, freshness(state, when, 900))
+    assert data["announced"] == wire.frame(log[3], state)["announced"] == told
+    assert data["people"] == wire.frame(log[6], state)["people"] == {"count": 2, "names": ["anna"]}
+    assert data["status"] == {
+        "timestamp": stamp,
+        "modifiedby": "web",
+        "value": "away",
+        "user": "anna",
+        "note": "at the shop",
+        "until": stamp + ms,
+    }
+    assert not {"status", "open", "close"} & set(re.findall(r"[a-z]+", json.dumps(wire.frame(log[3], state))))
+    assert "user" not in Wire("ms", UTC).snapshot(state, freshness(state, when, 900))["status"]
+
+
 @given(st.lists(st.tuples(events, st.sampled_from([BRIDGE, "web"])), min_size=1, max_size=150), st.integers(0, 150))
 def test_snapshot_and_stream_make_the_truth(happened: list[tuple[Event, str]], cut: int) -> None:
     """Invariant 3, for every prefix: the snapshot there, and the frames after it, equal the snapshot at the end."""
@@ -103,6 +151,7 @@ def test_old_clients_find_their_fields() -> None:
         "tempinthist": [sample],
         "sensors": [sample],
         "people": {"count": 0},
+        "announced": [],
         "heard": 1384100716123,
         "stale": False,
     }

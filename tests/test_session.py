@@ -179,7 +179,7 @@ EVENTS = st.sampled_from(
 def store(log: list[Stored], state: State, steps: list[Step]) -> State:
     for report in reports(steps):
         for one in consequences(state, report):
-            log.append(Stored(state.seq + 1, one.event, one.source, one.at, one.author, one.bridge, one.number))
+            log.append(one.stored(state.seq + 1))
             state = apply(state, log[-1])
     return state
 

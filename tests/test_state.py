@@ -12,6 +12,7 @@ from bits.events import (
     BRIDGE,
     MAC,
     WEB,
+    Announce,
     Enter,
     Event,
     Gone,
@@ -25,8 +26,9 @@ from bits.events import (
     Status,
     Stored,
     Temperature,
+    Withdraw,
 )
-from bits.state import HISTORY, State, apply, consequences, freshness
+from bits.state import ANNOUNCED, HISTORY, State, apply, consequences, freshness
 from tests.conftest import at
 
 events = st.one_of(
@@ -38,6 +40,34 @@ events = st.one_of(
     st.just(Sound(1)),
     st.just(Heartbeat()),
 )
+
+
+def announcement(state: State) -> list[int]:
+    return [seq for seq, one in state.announced.items() if one is not None]
+
+
+def test_what_is_announced_stands_until_it_is_withdrawn() -> None:
+    state = State()
+    for seq in range(1, ANNOUNCED + 3):
+        state = apply(state, Stored(seq, Announce("closed", at(seq)), WEB, at(0), until=at(seq + 60)))
+    newest = list(range(3, ANNOUNCED + 3))
+    assert announcement(state) == newest
+    assert consequences(state, Report(Withdraw(1), WEB, at(0))) == []  # long since forgotten
+    withdrawn = Report(Withdraw(5), WEB, at(0))
+    assert consequences(state, withdrawn) == [withdrawn]
+    state = apply(state, withdrawn.stored(100))
+    assert announcement(state) == [seq for seq in newest if seq != 5]
+    assert consequences(state, withdrawn) == []
+
+
+def test_a_member_may_say_more_about_the_same_status() -> None:
+    state = apply(State(), Stored(1, Status("away"), WEB, at(0), "anna"))
+    assert consequences(state, Report(Status("away"), WEB, at(1))) == []
+    told = Report(Status("away"), WEB, at(1), "anna", note="at the shop", until=at(900))
+    assert consequences(state, told) == [told]
+    state = apply(state, told.stored(2))
+    assert consequences(state, told) == []
+    assert consequences(state, Report(Status("away"), BRIDGE, at(2))) == []  # the button knows of no notes
 
 
 def stored(seq: int, event: Event, source: str = BRIDGE) -> Stored:
@@ -119,9 +149,7 @@ def numbered(number: int, event: Event, when: float, *, age: float = 0, bridge: 
 def after(state: State, *reports: Report) -> State:
     for report in reports:
         for one in consequences(state, report):
-            state = apply(
-                state, Stored(state.seq + 1, one.event, one.source, one.at, one.author, one.bridge, one.number)
-            )
+            state = apply(state, one.stored(state.seq + 1))
     return state
 
 

@@ -18,6 +18,7 @@ from bits.events import (
     BRIDGE,
     MAC,
     WEB,
+    Announce,
     Enter,
     Event,
     Gone,
@@ -30,6 +31,7 @@ from bits.events import (
     Sound,
     Status,
     Temperature,
+    Withdraw,
 )
 from bits.migrate import upgrade
 from bits.schema import REVISION
@@ -139,6 +141,10 @@ async def test_state_rebuilt_equals_the_fold_of_the_whole_log(store: Store) -> N
             await connection.execute(insert(schema.device).values(values))
     reports += [Report(Seen("1" * 64, 5), MAC, at(800)), Report(Gone("1" * 64, 5), MAC, at(801))]
     reports += [Report(Seen("2" * 64, 5), MAC, at(802))]
+    seq = len(reports)
+    reports += [Report(Announce("closed", at(n)), WEB, at(n), "anna", note="why", until=at(n + 9)) for n in range(30)]
+    reports += [Report(Withdraw(seq + n), WEB, at(n)) for n in (2, 25, 30)]
+    reports += [Report(Status("away"), WEB, at(900), "anna", note="soon back", until=at(1900))]
     await store.append(reports)
     state = await store.state()
     assert state == await everything(store)

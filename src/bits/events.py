@@ -13,6 +13,7 @@ __all__ = [
     "DEDUCED",
     "MAC",
     "WEB",
+    "Announce",
     "Enter",
     "Event",
     "Gone",
@@ -26,6 +27,7 @@ __all__ = [
     "Status",
     "Stored",
     "Temperature",
+    "Withdraw",
 ]
 
 # Where an event came from, as clients since 2011 know it ("modifiedby").
@@ -71,7 +73,31 @@ class Gone:
     person: int | None
 
 
-Event = Status | Temperature | Enter | Leave | Message | Sound | Heartbeat | Late | Seen | Gone
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """An opening or a closure to come; its event's `until` is when it ends, its `note` says why.
+
+    Args:
+        value: "open" or "closed".
+        begins: aware, UTC.
+    """
+
+    value: str
+    begins: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """What was announced will not be.
+
+    Args:
+        announcement: the seq of the event that announced it.
+    """
+
+    announcement: int
+
+
+Event = Status | Temperature | Enter | Leave | Message | Sound | Heartbeat | Late | Seen | Gone | Announce | Withdraw
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +112,8 @@ class Report:
         bridge: the bridge that numbered it, if one did.
         number: its number there.
         age: what of `at` is the bridge's word: how long ago it said that it happened.
+        note: what the author has to say about a status, or an announcement.
+        until: when the author expects that to end; aware, UTC.
     """
 
     event: Event
@@ -95,11 +123,19 @@ class Report:
     bridge: str | None = None
     number: int | None = None
     age: timedelta = timedelta()
+    note: str | None = None
+    until: datetime | None = None
+
+    def stored(self, seq: int) -> Stored:
+        """Return the event as it stands in the log under a number."""
+        return Stored(
+            seq, self.event, self.source, self.at, self.author, self.bridge, self.number, self.note, self.until
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An event in the log. seq rises strictly, in commit order; (bridge, number) is there once."""
+    """An event in the log. seq rises strictly, in commit order; (bridge, number) is there once. Fields as in Report."""
 
     seq: int
     event: Event
@@ -108,3 +144,5 @@ class Stored:
     author: str | None = None
     bridge: str | None = None
     number: int | None = None
+    note: str | None = None
+    until: datetime | None = None

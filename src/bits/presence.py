@@ -228,10 +228,7 @@ def judge(state: State, batch: Sequence[Waiting]) -> Judged:
             wanted += stored
             for one in stored:
                 # A stand-in seq: this state only serves to judge the reports behind it in the batch.
-                state = apply(
-                    state,
-                    Stored(state.seq + 1, one.event, one.source, one.at, one.author, one.bridge, one.number),
-                )
+                state = apply(state, one.stored(state.seq + 1))
             if not stored and report.source != BRIDGE:
                 unchanged += 1
         shares.append(len(wanted) - before)

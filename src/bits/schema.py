@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 # The newest migration. Compared with the database at each start, so that a start need not load Alembic.
-REVISION = "0002"
+REVISION = "0003"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -51,7 +51,6 @@ metadata = MetaData()
 
 NUMBERED = text("bridge IS NOT NULL")
 OF_DEVICES = text("kind IN ('seen', 'gone')")
-OF_PEOPLE = text("kind IN ('enter', 'leave', 'seen', 'gone')")
 
 # Append-only: never updated, never deleted from; a mistake is corrected by another event.
 event = Table(
@@ -71,16 +70,19 @@ event = Table(
     # Who numbered it, and how: of a bridge that speaks version 2.
     Column("bridge", String(32)),
     Column("number", BigInteger),
-    # "The newest of this kind (and key)": every read of the start-up and of the history pages.
+    # What the author adds to a status or an announcement: words, from when (of an announcement), until when.
+    Column("note", Text),
+    Column("begins", UtcDateTime),
+    Column("until", UtcDateTime),
+    # "The newest of this kind (and key)": every read of the start-up.
     Index("event_by_kind", "kind", "key", "seq"),
-    # "The newest from a bridge": when the board was last heard.
-    Index("event_by_source", "source", "at"),
+    # By when it happened: the pages of the history, filtered or not; and when the board was last heard.
+    Index("event_by_time", "kind", "at", "seq"),
+    Index("event_by_source", "source", "kind", "at", "seq"),
     # Each number of a bridge once, and the highest.
     Index("event_by_number", "bridge", "number", unique=True, sqlite_where=NUMBERED, postgresql_where=NUMBERED),
     # "Is this device about": the newest that was said of it.
     Index("event_by_digest", "text", "seq", sqlite_where=OF_DEVICES, postgresql_where=OF_DEVICES),
-    # "The last comings and goings", and when there was the last sign of anybody: by the time it happened.
-    Index("event_of_people", "kind", "at", "seq", sqlite_where=OF_PEOPLE, postgresql_where=OF_PEOPLE),
 )
 
 user = Table(
@@ -93,6 +95,8 @@ user = Table(
     Column("created", UtcDateTime, nullable=False),
     # Who it is to the keypad, and in the log's "enter" and "leave".
     Column("number", Integer, nullable=False),
+    # Whether everybody may read the name while the member is in.
+    Column("listed", Boolean, nullable=False, default=False),
     UniqueConstraint("number", name="user_number"),
 )
 

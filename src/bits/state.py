@@ -12,6 +12,8 @@ from bits.events import (
     AUTO,
     BRIDGE,
     DEDUCED,
+    WEB,
+    Announce,
     Enter,
     Gone,
     Heartbeat,
@@ -24,11 +26,13 @@ from bits.events import (
     Status,
     Stored,
     Temperature,
+    Withdraw,
 )
 
 K = TypeVar("K")
 V = TypeVar("V")
 
+ANNOUNCED = 20  # announcements kept: the newest, whatever has become of them
 HISTORY = 100  # samples kept for the chart; clients since 2011 expect that many
 
 
@@ -44,6 +48,7 @@ class State:
         people: who is in (keypad number), and since when.
         devices: whose devices are about: the person by digest.
         bridges: the highest number stored of each bridge.
+        announced: the newest announcements, at most ANNOUNCED, by seq; None: it was withdrawn.
         heard: when a bridge was last heard.
     """
 
@@ -55,6 +60,7 @@ class State:
     people: Mapping[int, datetime] = field(default_factory=lambda: MappingProxyType({}))
     devices: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     bridges: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    announced: Mapping[int, Stored | None] = field(default_factory=lambda: MappingProxyType({}))
     heard: datetime | None = None
 
     @property
@@ -93,7 +99,12 @@ def apply(state: State, stored: Stored) -> State:
             now["devices"] = MappingProxyType({**state.devices, digest: person})
         case Gone(digest=digest):
             now["devices"] = _without(state.devices, digest)
-        case Sound() | Heartbeat() | Late():
+        case Announce():
+            newest = {**state.announced, stored.seq: stored}
+            now["announced"] = MappingProxyType(dict(sorted(newest.items())[-ANNOUNCED:]))
+        case Withdraw(announcement=seq) if seq in state.announced:
+            now["announced"] = MappingProxyType({**state.announced, seq: None})
+        case Sound() | Heartbeat() | Late() | Withdraw():
             pass
     return replace(state, **now)
 
@@ -135,6 +146,8 @@ def _changes(state: State, report: Report) -> list[Report]:
             report = replace(report, event=Gone(digest, owner))
             others = any(device != digest and whose == owner for device, whose in state.devices.items())
             return [report] if others or owner not in state.people else [report, _follows(report, Leave(owner))]
+        case Withdraw(announcement=seq):
+            return [report] if state.announced.get(seq) else []
     return [report]
 
 
@@ -157,7 +170,8 @@ def _status(state: State, report: Report, value: str) -> list[Report]:
             report = replace(report, at=last.at)  # the network's haste, not the board's
         elif last.at <= report.at + report.age:
             return [replace(report, event=Late(value))]
-    return [report] if value != state.value or (is_word and _is_questioned(state)) else []
+    says_more = report.source == WEB and last is not None and (report.note, report.until) != (last.note, last.until)
+    return [report] if value != state.value or says_more or (is_word and _is_questioned(state)) else []
 
 
 def _is_questioned(state: State) -> bool:

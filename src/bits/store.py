@@ -38,6 +38,7 @@ from bits.events import (
     AUTO,
     BRIDGE,
     DEDUCED,
+    Announce,
     Enter,
     Event,
     Gone,
@@ -51,8 +52,9 @@ from bits.events import (
     Status,
     Stored,
     Temperature,
+    Withdraw,
 )
-from bits.state import HISTORY, State
+from bits.state import ANNOUNCED, HISTORY, State
 
 # Any fixed number will do, as long as nothing else in the database locks on it.
 LOCK = 0x62697473
@@ -70,12 +72,13 @@ LATE = 1.0
 
 
 class Columns(NamedTuple):
-    """How an event lies in the table's four columns of its own."""
+    """How an event lies in the table's columns of its own."""
 
     kind: str
     key: int = 0
     value: float | None = None
     text: str | None = None
+    begins: datetime | None = None
 
 
 def to_columns(event: Event) -> Columns:
@@ -100,6 +103,10 @@ def to_columns(event: Event) -> Columns:
             return Columns("seen", person or 0, text=digest)
         case Gone(digest=digest, person=person):
             return Columns("gone", person or 0, text=digest)
+        case Announce(value=value, begins=begins):
+            return Columns("announce", text=value, begins=begins)
+        case Withdraw(announcement=seq):
+            return Columns("withdraw", text=str(seq))
 
 
 FROM_COLUMNS: dict[str, Callable[[Any], Event]] = {
@@ -112,11 +119,14 @@ FROM_COLUMNS: dict[str, Callable[[Any], Event]] = {
     "heartbeat": lambda row: Heartbeat(),
     "seen": lambda row: Seen(row.text, row.key),
     "gone": lambda row: Gone(row.text, row.key),
+    "announce": lambda row: Announce(row.text, row.begins),
+    "withdraw": lambda row: Withdraw(int(row.text)),
 }
 
 
 def from_row(row: Row[Any]) -> Stored:
-    return Stored(row.seq, FROM_COLUMNS[row.kind](row), row.source, row.at, row.author, row.bridge, row.number)
+    event = FROM_COLUMNS[row.kind](row)
+    return Stored(row.seq, event, row.source, row.at, row.author, row.bridge, row.number, row.note, row.until)
 
 
 def make_engine(uri: str, *, recycle: float = 3600, echo: bool = False) -> AsyncEngine:
@@ -340,12 +350,12 @@ class Store:
                 samples += of_sensor
             entered = await _newest_per_key(connection, "enter")
             left = await _newest_per_key(connection, "leave")
-            heard = await connection.scalar(
-                select(schema.event.c.at)
-                .where(schema.event.c.source == BRIDGE)
-                .order_by(schema.event.c.at.desc())
-                .limit(1)
+            heard = max(
+                [at for kind in FROM_COLUMNS if (at := await connection.scalar(_last_heard(kind)))], default=None
             )
+            newest = await _fetch(connection, _newest("announce").limit(ANNOUNCED))
+            withdrawn = {int(row.text) for row in await connection.execute(_withdrawals(newest))}
+            announced = {each.seq: None if each.seq in withdrawn else each for each in reversed(newest)}
             devices = {
                 name: seen.event.person
                 for name, seen in (await _seen(connection)).items()
@@ -368,6 +378,7 @@ class Store:
             people=MappingProxyType(people),
             devices=MappingProxyType(devices),
             bridges=MappingProxyType(bridges),
+            announced=MappingProxyType(announced),
             heard=heard,
         )
 
@@ -386,10 +397,7 @@ def _append_after(connection: Connection, seq: int, decide: Decide) -> tuple[lis
 def _append(connection: Connection, reports: Sequence[Report]) -> list[Stored]:
     """Append within a transaction that holds the writers' lock."""
     last = connection.scalar(select(func.coalesce(func.max(schema.event.c.seq), 0)))
-    stored = [
-        Stored(seq, report.event, report.source, report.at, report.author, report.bridge, report.number)
-        for seq, report in enumerate(reports, start=(last or 0) + 1)
-    ]
+    stored = [report.stored(seq) for seq, report in enumerate(reports, start=(last or 0) + 1)]
     connection.execute(
         insert(schema.event),
         [
@@ -400,6 +408,8 @@ def _append(connection: Connection, reports: Sequence[Report]) -> list[Stored]:
                 "author": item.author,
                 "bridge": item.bridge,
                 "number": item.number,
+                "note": item.note,
+                "until": item.until,
                 **to_columns(item.event)._asdict(),
             }
             for item in stored
@@ -413,10 +423,21 @@ def _newest(kind: str, key: int = 0) -> Select[Any]:
     return select(table).where(table.c.kind == kind, table.c.key == key).order_by(table.c.seq.desc())
 
 
+def _last_heard(kind: str) -> Select[Any]:
+    """Of a bridge: asked by kind, as the index has it."""
+    table = schema.event
+    return select(func.max(table.c.at)).where(table.c.source == BRIDGE, table.c.kind == kind)
+
+
+def _withdrawals(announced: Sequence[Stored]) -> Select[Any]:
+    oldest = announced[-1].seq if announced else 0
+    return _newest("withdraw").where(schema.event.c.seq > oldest)
+
+
 async def _last(connection: AsyncConnection, kind: str, limit: int) -> list[Stored]:
     """Return the last comings or goings of a kind, by when they happened: of one kind, so that nothing sorts."""
     table = schema.event
-    query = select(table).where(schema.OF_PEOPLE, table.c.kind == kind)
+    query = select(table).where(table.c.kind == kind)
     return await _fetch(connection, query.order_by(table.c.at.desc(), table.c.seq.desc()).limit(limit))
 
 

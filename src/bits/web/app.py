@@ -27,6 +27,7 @@ from bits.ingest import Ingest
 from bits.liveness import Liveness
 from bits.migrate import upgrade
 from bits.presence import Presence
+from bits.roster import Roster
 from bits.store import Store, make_engine
 from bits.web import admin, api, behind, context, outlook, pages, people, reload
 from bits.web.auth import Signer
@@ -102,6 +103,7 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
         await ctx.presence.start()
         if ctx.follower:
             ctx.follower.start()
+        await ctx.roster.start()
         ctx.liveness.start()
         ctx.live.start(ctx.presence.state, ctx.liveness.now)
         await ctx.devices.start()
@@ -129,6 +131,7 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
         ctx.caretaker.stop()
         await ctx.devices.stop()
         ctx.liveness.stop()
+        await ctx.roster.stop()
         if ctx.follower:
             await ctx.follower.stop()
         await ctx.presence.stop()
@@ -162,7 +165,9 @@ def make_context(config: Config) -> Context:
         ping=config.push_ping,
         stall=config.push_stall,
         backlog=config.push_backlog,
+        listed=lambda: roster.listed,
     )
+    roster = Roster(engine, lambda: pushes.refresh())
     # Who wants every request logged wants each to come by here.
     front = Front(pushes, counters, most=config.web_connections, fast=not config.log_requests)
     liveness = Liveness(presence, config.stale_after, utc_now, pushes.on_freshness)
@@ -197,6 +202,7 @@ def make_context(config: Config) -> Context:
         engine=engine,
         store=store,
         presence=presence,
+        roster=roster,
         follower=follower,
         devices=devices,
         caretaker=caretaker,

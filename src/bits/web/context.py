@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bits.ingest import Ingest
     from bits.liveness import Liveness
     from bits.presence import Presence
+    from bits.roster import Roster
     from bits.store import Store
     from bits.web.auth import Signer
     from bits.web.front import Front
@@ -37,6 +38,7 @@ class Context:
     engine: AsyncEngine
     store: Store
     presence: Presence
+    roster: Roster
     follower: Follower | None  # only where other nodes may write to the log
     devices: Devices
     caretaker: Caretaker

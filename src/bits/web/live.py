@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
 
 from bits._hub import FORMS, GOING_AWAY, LONG_POLL, Hub
@@ -83,10 +83,20 @@ class Live:
     Args:
         clients: live connections at once, at most.
         threads, ping, stall, backlog: see Hub.
+        listed: gives the names that everybody may read, by the members' numbers.
     """
 
     def __init__(
-        self, zone: tzinfo, counters: Counters, *, clients: int, threads: int, ping: float, stall: float, backlog: int
+        self,
+        zone: tzinfo,
+        counters: Counters,
+        *,
+        clients: int,
+        threads: int,
+        ping: float,
+        stall: float,
+        backlog: int,
+        listed: Callable[[], Mapping[int, str]] = dict,
     ) -> None:
         self.state = State()
         self.fresh = Freshness(stale=False, unknown=False, until=None)
@@ -94,7 +104,7 @@ class Live:
         self.counters = counters
         self.clients = clients
         forms: tuple[Form, Form] = ("ms", "iso")
-        self.channels: dict[str, Channel] = {form: Channel(Wire(form, zone), self) for form in forms}
+        self.channels: dict[str, Channel] = {form: Channel(Wire(form, zone, listed), self) for form in forms}
         self._by_index = tuple(self.channels.values())
         self.hub = Hub(
             lambda form: self._by_index[form % 2].first(form - form % 2, None),
@@ -167,9 +177,13 @@ class Live:
     def on_freshness(self, fresh: Freshness) -> None:
         """Tell everyone that the state has become stale, or is no longer."""
         self.fresh = fresh
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Tell everyone anew what is no event: how far the state may be believed, and the names of who is in."""
         self._changed()
         self._publish(
-            [[(self.state.seq, encode(channel.wire.liveness(self.state, fresh)))] for channel in self._by_index]
+            [[(self.state.seq, encode(channel.wire.liveness(self.state, self.fresh)))] for channel in self._by_index]
         )
 
     def _listeners(self, index: int) -> int:

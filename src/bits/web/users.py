@@ -38,6 +38,7 @@ class User:
     created: datetime
     password: str  # the hash
     number: int  # on the keypad, and in the log's "enter" and "leave"
+    listed: bool  # whether everybody may read the name while the member is in
 
 
 def check_name(name: str) -> str:

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Literal
 
-from bits.events import BRIDGE, Enter, Gone, Heartbeat, Late, Leave, Message, Seen, Sound, Status, Stored, Temperature
+from bits.events import (
+    BRIDGE,
+    Announce,
+    Enter,
+    Gone,
+    Heartbeat,
+    Late,
+    Leave,
+    Message,
+    Seen,
+    Sound,
+    Status,
+    Stored,
+    Temperature,
+    Withdraw,
+)
 from bits.state import Freshness, State
 
 Json = dict[str, Any]
@@ -27,11 +43,13 @@ class Wire:
     Args:
         form: "ms": integers, milliseconds since 1970 UTC; "iso": local text, for clients of the 2015 server.
         zone: of the space; used by "iso".
+        listed: gives the names, by number, of those who let everybody read that they are in.
     """
 
-    def __init__(self, form: Form, zone: tzinfo) -> None:
+    def __init__(self, form: Form, zone: tzinfo, listed: Callable[[], Mapping[int, str]] = dict) -> None:
         self.form = form
         self.zone = zone
+        self._listed = listed
 
     def _stamp(self, at: datetime) -> int | str:
         if self.form == "ms":
@@ -40,11 +58,18 @@ class Wire:
 
     def status(self, stored: Stored, *, unknown: bool = False) -> Json:
         assert isinstance(stored.event, Status | Late)
-        return {
+        status: Json = {
             "timestamp": self._stamp(stored.at),
             "modifiedby": stored.source,
             "value": "unknown" if unknown else stored.event.value,
         }
+        if stored.author and stored.author in self._listed().values():
+            status["user"] = stored.author
+        if stored.note:
+            status["note"] = stored.note
+        if stored.until:
+            status["until"] = self._stamp(stored.until)
+        return status
 
     def _sample(self, stored: Stored) -> Json:
         assert isinstance(stored.event, Temperature)
@@ -63,6 +88,33 @@ class Wire:
             "value": stored.event.text,
         }
 
+    def people(self, state: State) -> Json:
+        """Return how many are in; and the names of those of them who want that."""
+        listed = self._listed()
+        names = sorted(listed[person] for person in state.people if person in listed)
+        return {"count": len(state.people)} | ({"names": names} if names else {})
+
+    def announced(self, state: State) -> list[Json]:
+        """Return what was announced and not withdrawn, in the order it begins; what is over has not gone by itself.
+
+        The value is a digit as in /status, since only frames about the status may hold the words.
+        """
+        found = []
+        for seq, stored in state.announced.items():
+            if stored is None:
+                continue
+            assert isinstance(stored.event, Announce)
+            assert stored.until is not None
+            one: Json = {
+                "id": seq,
+                "value": int(stored.event.value == "open"),
+                "begins": self._stamp(stored.event.begins),
+                "ends": self._stamp(stored.until),
+                "user": stored.author or stored.source,
+            }
+            found.append((stored.event.begins, one | ({"note": stored.note} if stored.note else {})))
+        return [one for _, one in sorted(found, key=lambda each: each[0])]
+
     def snapshot(self, state: State, fresh: Freshness) -> Json:
         """Return the whole state; what is not known is left out."""
         data: Json = {"version": 3, "seq": state.seq}
@@ -75,7 +127,8 @@ class Wire:
         if state.history:
             data["tempinthist"] = [self._sample(sample) for sample in state.history]
             data["sensors"] = [self._sample(state.sensors[sensor]) for sensor in sorted(state.sensors)]
-        data["people"] = {"count": len(state.people)}
+        data["people"] = self.people(state)
+        data["announced"] = self.announced(state)
         if state.heard:
             data["heard"] = self._stamp(state.heard)
         data["stale"] = fresh.stale
@@ -96,7 +149,9 @@ class Wire:
             case Message():
                 frame["message"] = self._message(stored)
             case Enter() | Leave():
-                frame["people"] = {"count": len(state.people)}
+                frame["people"] = self.people(state)
+            case Announce() | Withdraw():
+                frame["announced"] = self.announced(state)
             case Sound(number=number):
                 frame["sound"] = {
                     "timestamp": self._stamp(stored.at),
@@ -115,6 +170,7 @@ class Wire:
         frame: Json = {}
         if state.status:
             frame["status"] = self.status(state.status, unknown=fresh.unknown)
+        frame["people"] = self.people(state)
         if state.heard:
             frame["heard"] = self._stamp(state.heard)
         frame["stale"] = fresh.stale

@@ -89,7 +89,7 @@ async function settle(): Promise<void> {
   await new Promise((resolve) => setImmediate(resolve));
 }
 
-const SNAPSHOT = { version: 3, seq: 7, people: { count: 0 }, stale: false };
+const SNAPSHOT = { version: 3, seq: 7, people: { count: 0 }, announced: [], stale: false };
 
 test("opens a WebSocket and hands its frames on", () => {
   const browser = new Browser();

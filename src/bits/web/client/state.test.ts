@@ -21,7 +21,7 @@ const sample = (minute: number, value: number, sensor = 0): Sample => ({
 });
 
 test("the history keeps the newest hundred", () => {
-  let state: Snapshot = { version: 3, seq: 0, people: { count: 0 }, stale: false };
+  let state: Snapshot = { version: 3, seq: 0, people: { count: 0 }, announced: [], stale: false };
   for (let seq = 1; seq <= 130; seq++) state = reduce(state, { seq, tempint: sample(seq, seq) });
   assert.equal(state.tempinthist?.length, 100);
   assert.equal(state.tempinthist?.[0]?.value, 130);

@@ -15,6 +15,7 @@ export function reduce(state: Snapshot, frame: Frame | Snapshot): Snapshot {
   if (frame.status) next.status = frame.status;
   if (frame.message) next.message = frame.message;
   if (frame.people) next.people = frame.people;
+  if (frame.announced) next.announced = frame.announced;
   if (frame.heard !== undefined) next.heard = frame.heard;
   if (frame.stale !== undefined) next.stale = frame.stale;
   if (frame.tempint) {

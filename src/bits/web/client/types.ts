@@ -6,6 +6,24 @@ export interface Status {
   timestamp: number; // milliseconds since 1970 UTC, as everywhere
   modifiedby: string;
   value: Value;
+  user?: string; // of who lets everybody read the name
+  note?: string;
+  until?: number; // when it is expected to end
+}
+
+export interface People {
+  count: number;
+  names?: string[]; // of those who let everybody read them
+}
+
+/** An opening (value 1) or a closure (0) to come. */
+export interface Announcement {
+  id: number;
+  value: 0 | 1;
+  begins: number;
+  ends: number;
+  user: string;
+  note?: string;
 }
 
 export interface Sample {
@@ -28,7 +46,8 @@ export interface Frame {
   status?: Status;
   tempint?: Sample;
   message?: Message;
-  people?: { count: number };
+  people?: People;
+  announced?: Announcement[];
   sound?: { timestamp: number; number: number; modifiedby: string };
   heard?: number;
   stale?: boolean;
@@ -43,7 +62,8 @@ export interface Snapshot {
   message?: Message;
   tempinthist?: Sample[];
   sensors?: Sample[];
-  people: { count: number };
+  people: People;
+  announced: Announcement[]; // those that are over have not gone by themselves
   heard?: number;
   stale: boolean;
 }
