@@ -304,17 +304,24 @@ def delete(settings: Settings, name: str) -> None:
 @configured("db_uri")
 @click.argument("name")
 @click.option("--admin/--no-admin", default=None, help="May manage users and pages.")
+@click.option("--listed/--no-listed", default=None, help="Everybody may read the name while the member is in.")
 @keypad
 @click.option("--password", is_flag=True, help="Ask for a new password.")
 @password_stdin
 def modify(
-    settings: Settings, name: str, admin: bool | None, number: int | None, password: bool, password_stdin: bool
+    settings: Settings,
+    name: str,
+    admin: bool | None,
+    listed: bool | None,
+    number: int | None,
+    password: bool,
+    password_stdin: bool,
 ) -> None:
-    """Change a member's password, rights or number."""
+    """Change a member's password, rights or number, or whether everybody may read the name."""
     from bits.web import users
 
     new = _password(password_stdin) if password or password_stdin else None
-    _run(users.modify(settings.config, name, new, admin, number))
+    _run(users.modify(settings.config, name, new, admin, number, listed))
     click.echo(f"modified {name}")
 
 

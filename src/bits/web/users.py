@@ -139,8 +139,14 @@ async def delete(config: Config, name: str) -> None:
 
 
 async def modify(
-    config: Config, name: str, password: str | None, admin: bool | None, number: int | None = None
+    config: Config,
+    name: str,
+    password: str | None,
+    admin: bool | None,
+    number: int | None = None,
+    listed: bool | None = None,
 ) -> None:
+    """Change what is not None."""
     values: dict[str, Any] = {}
     if password is not None:
         values["password"] = await _hash(check_password(password))
@@ -148,8 +154,10 @@ async def modify(
         values["admin"] = admin
     if number is not None:
         values["number"] = number
+    if listed is not None:
+        values["listed"] = listed
     if not values:
-        raise BitsError("nothing to change: expected --password, --admin, --no-admin or --number")
+        raise BitsError("nothing to change: expected --password, --admin, --listed, their --no- or --number")
     async with _opened(config) as engine:
         try:
             async with writing(engine) as connection:
