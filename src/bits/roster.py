@@ -1,4 +1,4 @@
-"""The members' names, at hand: who a number is, and whom everybody may read."""
+"""The members whose names everybody may read, at hand."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ EVERY = 30.0  # seconds until what another node or the command line has changed 
 
 
 class Roster:
-    """Keep the names of all members in memory, so that no page view asks the database for them.
+    """Keep in memory, by number, the names of the members who are listed: no page view asks the database for them.
 
     Args:
-        on_change: called when a name that everybody may read has changed.
+        on_change: called when one of them has changed.
     """
 
     def __init__(self, engine: AsyncEngine, on_change: Callable[[], None], *, every: float = EVERY) -> None:
-        self.names: Mapping[int, str] = MappingProxyType({})
         self.listed: Mapping[int, str] = MappingProxyType({})
         self._engine = engine
         self._on_change = on_change
@@ -46,12 +45,11 @@ class Roster:
 
     async def reload(self) -> None:
         """Read the table: to be called when a member was added, changed or deleted."""
-        table = schema.user
+        query = select(schema.user.c.number, schema.user.c.name).where(schema.user.c.listed)
         async with self._reading:
             async with reading(self._engine) as connection:
-                rows = (await connection.execute(select(table.c.number, table.c.name, table.c.listed))).all()
-            self.names = MappingProxyType({row.number: row.name for row in rows})
-            before, self.listed = self.listed, MappingProxyType({row.number: row.name for row in rows if row.listed})
+                rows = (await connection.execute(query)).all()
+            before, self.listed = self.listed, MappingProxyType({row.number: row.name for row in rows})
         if self.listed != before:
             self._on_change()
 

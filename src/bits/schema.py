@@ -51,6 +51,7 @@ metadata = MetaData()
 
 NUMBERED = text("bridge IS NOT NULL")
 OF_DEVICES = text("kind IN ('seen', 'gone')")
+OF_PEOPLE = text("kind IN ('enter', 'leave', 'seen', 'gone')")
 
 # Append-only: never updated, never deleted from; a mistake is corrected by another event.
 event = Table(
@@ -74,15 +75,16 @@ event = Table(
     Column("note", Text),
     Column("begins", UtcDateTime),
     Column("until", UtcDateTime),
-    # "The newest of this kind (and key)": every read of the start-up.
+    # "The newest of this kind (and key)": every read of the start-up and of the history pages.
     Index("event_by_kind", "kind", "key", "seq"),
-    # By when it happened: the pages of the history, filtered or not; and when the board was last heard.
-    Index("event_by_time", "kind", "at", "seq"),
-    Index("event_by_source", "source", "kind", "at", "seq"),
+    # "The newest from a bridge": when the board was last heard.
+    Index("event_by_source", "source", "at"),
     # Each number of a bridge once, and the highest.
     Index("event_by_number", "bridge", "number", unique=True, sqlite_where=NUMBERED, postgresql_where=NUMBERED),
     # "Is this device about": the newest that was said of it.
     Index("event_by_digest", "text", "seq", sqlite_where=OF_DEVICES, postgresql_where=OF_DEVICES),
+    # "The last comings and goings", and when there was the last sign of anybody: by the time it happened.
+    Index("event_of_people", "kind", "at", "seq", sqlite_where=OF_PEOPLE, postgresql_where=OF_PEOPLE),
 )
 
 user = Table(

@@ -101,7 +101,7 @@ def apply(state: State, stored: Stored) -> State:
             now["devices"] = _without(state.devices, digest)
         case Announce():
             newest = {**state.announced, stored.seq: stored}
-            now["announced"] = MappingProxyType(dict(sorted(newest.items())[-ANNOUNCED:]))
+            now["announced"] = MappingProxyType(dict([*newest.items()][-ANNOUNCED:]))
         case Withdraw(announcement=seq) if seq in state.announced:
             now["announced"] = MappingProxyType({**state.announced, seq: None})
         case Sound() | Heartbeat() | Late() | Withdraw():

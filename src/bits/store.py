@@ -350,8 +350,11 @@ class Store:
                 samples += of_sensor
             entered = await _newest_per_key(connection, "enter")
             left = await _newest_per_key(connection, "leave")
-            heard = max(
-                [at for kind in FROM_COLUMNS if (at := await connection.scalar(_last_heard(kind)))], default=None
+            heard = await connection.scalar(
+                select(schema.event.c.at)
+                .where(schema.event.c.source == BRIDGE)
+                .order_by(schema.event.c.at.desc())
+                .limit(1)
             )
             newest = await _fetch(connection, _newest("announce").limit(ANNOUNCED))
             withdrawn = {int(row.text) for row in await connection.execute(_withdrawals(newest))}
@@ -423,12 +426,6 @@ def _newest(kind: str, key: int = 0) -> Select[Any]:
     return select(table).where(table.c.kind == kind, table.c.key == key).order_by(table.c.seq.desc())
 
 
-def _last_heard(kind: str) -> Select[Any]:
-    """Of a bridge: asked by kind, as the index has it."""
-    table = schema.event
-    return select(func.max(table.c.at)).where(table.c.source == BRIDGE, table.c.kind == kind)
-
-
 def _withdrawals(announced: Sequence[Stored]) -> Select[Any]:
     oldest = announced[-1].seq if announced else 0
     return _newest("withdraw").where(schema.event.c.seq > oldest)
@@ -437,7 +434,7 @@ def _withdrawals(announced: Sequence[Stored]) -> Select[Any]:
 async def _last(connection: AsyncConnection, kind: str, limit: int) -> list[Stored]:
     """Return the last comings or goings of a kind, by when they happened: of one kind, so that nothing sorts."""
     table = schema.event
-    query = select(table).where(table.c.kind == kind)
+    query = select(table).where(schema.OF_PEOPLE, table.c.kind == kind)
     return await _fetch(connection, query.order_by(table.c.at.desc(), table.c.seq.desc()).limit(limit))
 
 
