@@ -362,7 +362,7 @@ def test_what_cannot_be_drawn_is_refused(server: Server, path: str) -> None:
 
 
 def test_the_style_sheet_has_the_palettes_colours() -> None:
-    css = (ROOT / "src/bits/web/client/style.css").read_text()
+    css = (ROOT / "src/bits/web/client/base.css").read_text()
     for name, colours in PALETTES.items():
         prefix = "" if name == "blind" else f'[data-palette="{name}"] '
         for step, colour in enumerate(colours):

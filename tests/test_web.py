@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bits.web.body import accepts_gzip
+from bits.web.markup import to_html
 from bits.web.render import negotiate
-from bits.web.wiki import to_html
 from tests.conftest import Server
 
 Make = Callable[..., Server]

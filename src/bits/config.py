@@ -176,6 +176,12 @@ def _href(value: Any) -> str:
     return str(value)
 
 
+def _origin(value: Any) -> str:
+    if value and not re.fullmatch(r"https?://[^/?#\s]+/?", _text(value)):
+        raise ValueError
+    return str(value).rstrip("/")
+
+
 def href() -> Kind:
     return Kind("an address that begins with http://, https:// or /", _href)
 
@@ -308,6 +314,9 @@ class Config:
     web_usocket_mode: int = _field(0o660, mode(), "Permissions of that socket.")
     web_connections: int = _field(
         10_000, number(16, 10_000_000), "Ordinary connections at once, at most: waiting, and being answered."
+    )
+    public_url: str = _field(
+        "", Kind("an address that begins with http:// or https://", _origin), "Where browsers reach this server."
     )
     trusted_proxies: Networks = _field(
         (), networks(), "Reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."

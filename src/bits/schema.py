@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 # The newest migration. Compared with the database at each start, so that a start need not load Alembic.
-REVISION = "0003"
+REVISION = "0004"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -51,7 +51,6 @@ metadata = MetaData()
 
 NUMBERED = text("bridge IS NOT NULL")
 OF_DEVICES = text("kind IN ('seen', 'gone')")
-OF_PEOPLE = text("kind IN ('enter', 'leave', 'seen', 'gone')")
 
 # Append-only: never updated, never deleted from; a mistake is corrected by another event.
 event = Table(
@@ -75,16 +74,15 @@ event = Table(
     Column("note", Text),
     Column("begins", UtcDateTime),
     Column("until", UtcDateTime),
-    # "The newest of this kind (and key)": every read of the start-up and of the history pages.
+    # "The newest of this kind (and key)": every read of the start-up.
     Index("event_by_kind", "kind", "key", "seq"),
-    # "The newest from a bridge": when the board was last heard.
-    Index("event_by_source", "source", "at"),
+    # By when it happened: the pages of the history, the last comings and goings, and when the board was last heard.
+    Index("event_by_time", "kind", "at", "seq"),
+    Index("event_by_source", "source", "kind", "at", "seq"),
     # Each number of a bridge once, and the highest.
     Index("event_by_number", "bridge", "number", unique=True, sqlite_where=NUMBERED, postgresql_where=NUMBERED),
     # "Is this device about": the newest that was said of it.
     Index("event_by_digest", "text", "seq", sqlite_where=OF_DEVICES, postgresql_where=OF_DEVICES),
-    # "The last comings and goings", and when there was the last sign of anybody: by the time it happened.
-    Index("event_of_people", "kind", "at", "seq", sqlite_where=OF_PEOPLE, postgresql_where=OF_PEOPLE),
 )
 
 user = Table(
@@ -112,4 +110,40 @@ device = Table(
     Column("label", String(64), nullable=False),
     Column("created", UtcDateTime, nullable=False),
     Index("device_by_user", "user_id"),
+)
+
+token = Table(
+    "token",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("user_id", Integer, ForeignKey("user.id"), nullable=False),
+    # SHA-256 of the token, which itself is shown once and stored nowhere: it is random, so that needs no slow hash.
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("label", String(64), nullable=False),
+    # Words with a space between.
+    Column("scopes", String(255), nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("used", UtcDateTime),
+    Index("token_by_user", "user_id"),
+)
+
+# The temperatures of each hour, made from the log (rollup.py) and never told otherwise than it: for charts of years.
+hour = Table(
+    "hour",
+    metadata,
+    Column("sensor", Integer, primary_key=True, autoincrement=False),
+    # Hours since 1970 UTC.
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("count", Integer, nullable=False),
+    Column("total", Double, nullable=False),
+    Column("low", Double, nullable=False),
+    Column("high", Double, nullable=False),
+)
+
+# How far in the log the hours have come: one row.
+rollup = Table(
+    "rollup",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
 )

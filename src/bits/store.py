@@ -27,6 +27,7 @@ from sqlalchemy import (
     insert,
     select,
     text,
+    union_all,
 )
 from sqlalchemy import event as on
 from sqlalchemy.engine import make_url
@@ -350,12 +351,7 @@ class Store:
                 samples += of_sensor
             entered = await _newest_per_key(connection, "enter")
             left = await _newest_per_key(connection, "leave")
-            heard = await connection.scalar(
-                select(schema.event.c.at)
-                .where(schema.event.c.source == BRIDGE)
-                .order_by(schema.event.c.at.desc())
-                .limit(1)
-            )
+            heard = await connection.scalar(_last_heard())
             newest = await _fetch(connection, _newest("announce").limit(ANNOUNCED))
             withdrawn = {int(row.text) for row in await connection.execute(_withdrawals(newest))}
             announced = {each.seq: None if each.seq in withdrawn else each for each in reversed(newest)}
@@ -426,6 +422,16 @@ def _newest(kind: str, key: int = 0) -> Select[Any]:
     return select(table).where(table.c.kind == kind, table.c.key == key).order_by(table.c.seq.desc())
 
 
+def _last_heard() -> Select[Any]:
+    """When a bridge was last heard: the newest of each kind, as the index has them."""
+    table = schema.event
+    each = [
+        select(func.max(table.c.at).label("at")).where(table.c.source == BRIDGE, table.c.kind == kind)
+        for kind in FROM_COLUMNS
+    ]
+    return select(func.max(union_all(*each).subquery().c.at))
+
+
 def _withdrawals(announced: Sequence[Stored]) -> Select[Any]:
     oldest = announced[-1].seq if announced else 0
     return _newest("withdraw").where(schema.event.c.seq > oldest)
@@ -434,7 +440,7 @@ def _withdrawals(announced: Sequence[Stored]) -> Select[Any]:
 async def _last(connection: AsyncConnection, kind: str, limit: int) -> list[Stored]:
     """Return the last comings or goings of a kind, by when they happened: of one kind, so that nothing sorts."""
     table = schema.event
-    query = select(table).where(schema.OF_PEOPLE, table.c.kind == kind)
+    query = select(table).where(table.c.kind == kind)
     return await _fetch(connection, query.order_by(table.c.at.desc(), table.c.seq.desc()).limit(limit))
 
 

@@ -29,7 +29,26 @@ from bits.migrate import upgrade
 from bits.presence import Presence
 from bits.roster import Roster
 from bits.store import Store, make_engine
-from bits.web import admin, api, behind, context, outlook, pages, people, reload
+from bits.web import (
+    account,
+    admin,
+    announcements,
+    api,
+    badge,
+    behind,
+    context,
+    feeds,
+    history,
+    install,
+    manage,
+    outlook,
+    pages,
+    people,
+    reload,
+    spaceapi,
+    v1,
+    wiki,
+)
 from bits.web.auth import Signer
 from bits.web.context import Context
 from bits.web.front import Front
@@ -47,6 +66,11 @@ GRACE = 2.0
 
 # Clients that connect at once wait here until they are accepted; the kernel caps it at net.core.somaxconn.
 BACKLOG = 65535
+
+PUBLIC = pages, history, wiki, outlook, badge, feeds, install
+MACHINES = api, behind, v1, spaceapi
+MEMBERS = admin, people, account, announcements, manage
+PARTS = *PUBLIC, *MACHINES, *MEMBERS
 
 # Scripts and styles come from us alone; pictures may come from anywhere, since members put them into pages.
 CONTENT_POLICY = (
@@ -93,8 +117,8 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
     app.config.REQUEST_TIMEOUT = 20
     app.config.KEEP_ALIVE_TIMEOUT = 75
     app.config.GRACEFUL_SHUTDOWN_TIMEOUT = GRACE
-    for blueprint in (pages.bp, api.bp, outlook.bp, behind.bp, admin.bp, people.bp):
-        app.blueprint(blueprint)
+    for part in PARTS:
+        app.blueprint(part.bp)
 
     @app.before_server_start
     async def start(app: Sanic) -> None:  # type: ignore[type-arg]

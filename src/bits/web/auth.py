@@ -99,13 +99,13 @@ def sign_in(request: Request, response: HTTPResponse, user: User) -> None:
         max_age=signer.age,
         httponly=True,
         samesite="Lax",
-        secure=_is_https(request),
+        secure=is_https(request),
         path="/",
     )
 
 
 def sign_out(request: Request, response: HTTPResponse) -> None:
-    response.cookies.delete_cookie(SESSION, path="/", secure=_is_https(request))
+    response.cookies.delete_cookie(SESSION, path="/", secure=is_https(request))
 
 
 def _parse(address: str) -> IPv4Address | IPv6Address | None:
@@ -128,7 +128,8 @@ def client_address(request: Request) -> str:
     return str(request.ip)
 
 
-def _is_https(request: Request) -> bool:
+def is_https(request: Request) -> bool:
+    """Tell whether the browser's side of the connection is encrypted, as far as we or a trusted proxy know."""
     peer = _parse(request.ip)
     trusted = peer is None or any(peer in network for network in context.of(request).config.trusted_proxies)
     return request.scheme == "https" or (trusted and request.headers.get("x-forwarded-proto") == "https")

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urlencode
 
 from sanic import Blueprint, HTTPResponse, NotFound, Request
 
 from bits.config import Config
-from bits.events import Message, Status, Temperature
+from bits.events import Message, Temperature
 from bits.state import Freshness, State
-from bits.web import context, query
+from bits.web import context
 from bits.web.body import LANGUAGE_VARIES, Body
 from bits.web.context import Context
+from bits.web.markup import read_page
 from bits.web.reader import language_of, palette_of, remember
 from bits.web.route import get
-from bits.web.wiki import read_page
-from bits.web.wire import encode
 
 bp = Blueprint("pages")
 
 COOKIE_VARIES = LANGUAGE_VARIES + ", Cookie"
-
-NO_TIME = 10**9  # a log longer than that in entries is not paged by number
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,42 +128,6 @@ async def outlook(request: Request) -> HTTPResponse:
     """What of the homepage changes as time goes by: the page fetches it now and then."""
     ctx = context.of(request)
     return ctx.home.body(ctx, language_of(request), palette_of(request), "outlook.html").answer(request)
-
-
-@get(bp, "/log")
-async def log(request: Request) -> HTTPResponse:
-    """Past statuses, newest first: a page, or JSON with format=json."""
-    ctx = context.of(request)
-    offset = query.integer(request, "offset", 0, 0, NO_TIME)
-    limit = query.integer(request, "limit", 20, 1, 500)
-    shape = query.choice(request, "format", "html", ("html", "json"))
-    form = query.choice(request, "timestamps", "ms", ("ms", "iso"))
-    # One more than asked for tells whether there is an older page.
-    found = await ctx.store.latest("status", limit=limit + 1, offset=offset)
-    entries = found[:limit]
-    if shape == "json":
-        wire = ctx.live.channels[form].wire
-        data = encode({"log": [wire.status(stored) for stored in entries]})
-        return Body(data, "application/json; charset=utf-8").answer(request)
-
-    def link(to: int) -> str:
-        return "/log?" + urlencode({"offset": to, "limit": limit})
-
-    page = ctx.renderer.page(
-        "log.html",
-        language_of(request),
-        current="log",
-        entries=[
-            {"value": stored.event.value, "at": stored.at, "source": stored.source}
-            for stored in entries
-            if isinstance(stored.event, Status)
-        ],
-        offset=offset,
-        limit=limit,
-        older=link(offset + limit) if len(found) > limit else None,
-        newer=link(max(0, offset - limit)) if offset else None,
-    )
-    return page.answer(request)
 
 
 @get(bp, "/info")

@@ -1,4 +1,4 @@
-"""The colours of probabilities, in eleven steps from 0 to 100 %. style.css has the same; a test compares them."""
+"""The colours of probabilities, in eleven steps from 0 to 100 %. base.css has the same; a test compares them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,7 @@
+"""The state in the words of the SpaceAPI."""
+
+from __future__ import annotations
+
+from sanic import Blueprint
+
+bp = Blueprint("spaceapi")
