@@ -194,6 +194,36 @@ def doctor(settings: Settings, as_json: bool) -> None:
     sys.exit(1 if any(finding.verdict == "problem" for finding in findings) else 0)
 
 
+@bits.group()
+def spaceapi() -> None:
+    """Be found by directories, maps and apps of hackerspaces (https://spaceapi.io)."""
+
+
+@spaceapi.command()
+@configured(*FIELDS)
+@click.argument("url", required=False)
+def check(settings: Settings, url: str | None) -> None:
+    """Check before you register: what these settings make, or the answer of an address.
+
+    \b
+      bits spaceapi check
+      bits spaceapi check https://status.example.org/spaceapi.json
+
+    Exit code 1 when the directory would refuse it; advice leaves it 0.
+    """
+    from bits import register
+
+    if url and not url.startswith(("http://", "https://")):
+        raise BitsError(f"{url}: expected an address that begins with http:// or https://")
+    findings = list(register.endpoint(url) if url else register.settings(settings.config))
+    for finding in findings:
+        click.echo(f"{'refused' if finding.is_refused else 'advice':8} {finding.sentence}")
+    refused = any(finding.is_refused for finding in findings)
+    if not refused:
+        click.echo("ok       the SpaceAPI's directory would take it")
+    sys.exit(1 if refused else 0)
+
+
 @bits.command("load")
 @click.option("--clients", type=click.IntRange(1, 10_000_000), default=1000, show_default=True)
 @click.option("--mix", default="ws", show_default=True, help="Shares of ws, sse, longpoll, poll: ws=70,sse=30.")

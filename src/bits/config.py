@@ -93,6 +93,15 @@ def seconds(low: float, high: float) -> Kind:
     return Kind(f"seconds from {low:g} to {high:g}", parse, lambda value: f"{value:.12g}")
 
 
+def degrees(most: int) -> Kind:
+    def parse(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not -most <= float(value) <= most:
+            raise ValueError
+        return float(value)
+
+    return Kind(f"degrees from -{most} to {most}", parse, lambda value: f"{value:.12g}")
+
+
 def switch() -> Kind:
     words = {
         "true": True,
@@ -217,6 +226,29 @@ def names() -> Kind:
         'names by sensor number (0 to 255), like "0=Lab, 1=Roof"',
         parse,
         lambda value: ", ".join(f"{key}={name}" for key, name in sorted(value.items())),
+    )
+
+
+CONTACTS = (
+    *("email", "ml", "issue_mail", "phone", "sip", "irc", "xmpp", "matrix", "mumble", "mastodon", "gopher"),
+    *("twitter", "facebook", "identica", "foursquare"),
+)
+
+
+def contacts() -> Kind:
+    def parse(value: Any) -> dict[str, str]:
+        if not isinstance(value, dict):
+            pairs = [item.partition("=") for item in _items(value)]
+            value = {name.strip(): address.strip() for name, _, address in pairs}
+        for name, address in value.items():
+            if name not in CONTACTS or not _text(address):
+                raise ValueError
+        return dict(value)
+
+    return Kind(
+        f'contacts, like "email=space@example.org, irc=irc://example.org/#space", of {", ".join(CONTACTS)}',
+        parse,
+        lambda value: ", ".join(f"{name}={address}" for name, address in value.items()),
     )
 
 
@@ -382,6 +414,9 @@ class Config:
     space_place: str = _field("", text(), "Where it is, for people.")
     space_url: str = _field("", Kind(href().expected, lambda v: v and _href(v)), "Address of its own site.")
     space_links: tuple[Link, ...] = _field((), links(), "Links at the foot of each page.")
+    space_latitude: float | None = _field(None, optional(degrees(90)), "Where it is, for the SpaceAPI: north.")
+    space_longitude: float | None = _field(None, optional(degrees(180)), "Where it is, for the SpaceAPI: east.")
+    space_contact: Mapping[str, str] = _field({}, contacts(), "How to reach it, for the SpaceAPI.")
     sensor_names: Mapping[int, str] = _field({}, names(), "What the sensors are called.")
     time_zone: ZoneInfo = _field(ZoneInfo("UTC"), zone(), "Time zone of the space.")
     # Pages
@@ -518,6 +553,8 @@ def _check(config: Config, sources: Mapping[str, str]) -> None:
             check(config.holidays_country or country_of(config.time_zone.key), config.holidays_region)
         except ValueError as error:
             raise BitsError(f"holidays_country, holidays_region: {error}") from None
+    if (config.space_latitude is None) != (config.space_longitude is None):
+        raise BitsError("space_latitude, space_longitude: expected both, or neither")
     if 0 < config.auto_close_after <= config.auto_close_warning:
         raise BitsError(
             f"auto_close_warning = {config.auto_close_warning:g} ({sources['auto_close_warning']}): the warning comes "
