@@ -193,6 +193,16 @@ def test_errors_are_pages_for_people_and_text_for_programs(server: Server) -> No
     assert "Questa pagina non esiste" in page.decode()
 
 
+def test_an_unknown_page_helps_on(server: Server) -> None:
+    page = server.get("/lgo", Accept="text/html")[2].decode()
+    assert 'Did you mean <a href="/log">/log</a>?' in page
+    assert "Did you mean" not in server.get("/%3Cscript%3E", Accept="text/html")[2].decode()
+    assert "Che cosa è successo finora" in server.get("/x", Accept="text/html", Accept_Language="it")[2].decode()
+    # A sentence about a parameter is English, and says so.
+    page = server.get("/log?limit=0", Accept="text/html", Accept_Language="it")[2].decode()
+    assert '<p lang="en">limit=0: expected a whole number' in page
+
+
 def test_info_is_the_own_page_where_there_is_one(make_server: Make, tmp_path: Path) -> None:
     (tmp_path / "info.md").write_text("# Our *place*\n\nCome in! <script>alert(1)</script> [x](javascript:alert(1))")
     page = make_server(pages_dir=str(tmp_path)).get("/info")[2].decode()

@@ -18,6 +18,7 @@ from bits.web.pages import view
 from bits.web.reader import language_of
 from bits.web.route import field, get
 from bits.web.users import User, authenticate
+from bits.web.words import N_
 
 bp = Blueprint("admin")
 
@@ -52,7 +53,7 @@ async def committed(stored: asyncio.Future[list[Stored]]) -> None:
     try:
         await asyncio.wait_for(asyncio.shield(stored), COMMIT_SECONDS)
     except TimeoutError:
-        raise ServiceUnavailable("The database is busy: this will be stored as soon as it can be.") from None
+        raise ServiceUnavailable(N_("The database is busy: this will be stored as soon as it can be.")) from None
 
 
 # Where one may come back to after signing in: pages of ours, and no address that leads elsewhere.

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from socket import socket
 from types import SimpleNamespace
 
-from sanic import HTTPResponse, Request, Sanic, SanicException
+from sanic import HTTPResponse, Request, Sanic
 
 from bits import doctor, limits, listen
 from bits.bus import Bus
@@ -36,7 +36,6 @@ from bits.web import (
     api,
     badge,
     behind,
-    context,
     feeds,
     history,
     install,
@@ -51,11 +50,11 @@ from bits.web import (
 )
 from bits.web.auth import Signer
 from bits.web.context import Context
+from bits.web.errors import explain
 from bits.web.front import Front
 from bits.web.live import Live
 from bits.web.outlook import Outlooks
 from bits.web.pages import HomePage
-from bits.web.reader import language_of
 from bits.web.render import Assets, Renderer
 from bits.workers import supervise
 
@@ -255,25 +254,6 @@ async def finish(request: Request, response: HTTPResponse) -> None:
         from bits.web.auth import client_address
 
         access.info("%s %s %s %d", client_address(request), request.method, request.path, response.status)
-
-
-async def explain(request: Request, error: Exception) -> HTTPResponse:
-    """Answer a request that went wrong with a sentence, as a page to who reads pages."""
-    headers: dict[str, str] = {}
-    if isinstance(error, SanicException):
-        status, sentence = error.status_code, str(error)
-        headers = {name: str(value) for name, value in (error.headers or {}).items()}
-    else:
-        log.error("%s %s failed", request.method, request.path, exc_info=error)
-        status, sentence = 500, "Something went wrong on our side; it has been logged."
-    counters = context.of(request).counters
-    counters[f'http_errors_total{{status="{status}"}}'] += 1
-    if "text/html" not in request.headers.get("accept", ""):
-        return HTTPResponse(sentence + "\n", status=status, headers=headers, content_type="text/plain; charset=utf-8")
-    page = context.of(request).renderer.page(
-        "error.html", language_of(request), current="", code=status, title=str(status), text=sentence
-    )
-    return HTTPResponse(page.data, status=status, headers=headers, content_type=page.content_type)
 
 
 async def prepare(config: Config) -> str:

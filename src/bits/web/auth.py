@@ -16,6 +16,7 @@ from bits.ingest import Networks
 from bits.web import context, users
 from bits.web.route import field
 from bits.web.users import User
+from bits.web.words import N_
 
 log = logging.getLogger("bits.auth")
 
@@ -85,10 +86,10 @@ def check_form(request: Request) -> None:
     foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
     if foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         context.of(request).counters["forms_refused_total"] += 1
-        raise Forbidden("This form was sent from another site.")
+        raise Forbidden(N_("This form was sent from another site."))
     if not context.of(request).signer.is_form(field(request, "csrf"), request.cookies.get(SESSION) or ""):
         context.of(request).counters["forms_refused_total"] += 1
-        raise Forbidden("This form is too old, or you have signed in or out since: go back and load the page anew.")
+        raise Forbidden(N_("This form is too old, or you have signed in or out since: go back and load the page anew."))
 
 
 def sign_in(request: Request, response: HTTPResponse, user: User) -> None:

@@ -1,0 +1,61 @@
+"""What a request gets that cannot be answered: a sentence, as a page to who reads pages."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+
+from sanic import HTTPResponse, NotFound, Request, SanicException
+
+from bits.web import context
+from bits.web.reader import language_of
+from bits.web.words import N_
+
+log = logging.getLogger("bits")
+
+# What somebody may have meant who asked for a page that is not there.
+PAGES = (
+    "/",
+    "/log",
+    "/info",
+    "/wiki",
+    "/blind",
+    "/login",
+    "/logout",
+    "/admin",
+    "/people",
+    "/devices",
+    "/api/v1/",
+    "/data",
+)
+
+
+async def explain(request: Request, error: Exception) -> HTTPResponse:
+    """Answer a request that went wrong."""
+    ctx = context.of(request)
+    headers: dict[str, str] = {}
+    if isinstance(error, SanicException):
+        status, sentence = error.status_code, str(error)
+        headers = {name: str(value) for name, value in (error.headers or {}).items()}
+    else:
+        log.error("%s %s failed", request.method, request.path, exc_info=error)
+        status, sentence = 500, N_("Something went wrong on our side; it has been logged.")
+    if isinstance(error, NotFound) and request.route is None:
+        sentence = N_("There is no such page.")
+    ctx.counters[f'http_errors_total{{status="{status}"}}'] += 1
+    if "text/html" not in request.headers.get("accept", ""):
+        return HTTPResponse(sentence + "\n", status=status, headers=headers, content_type="text/plain; charset=utf-8")
+    language = language_of(request)
+    translated = ctx.renderer.gettext(language)(sentence)
+    page = ctx.renderer.page(
+        "error.html",
+        language,
+        current="",
+        code=status,
+        title=str(status),
+        text=translated,
+        # What has no translation, since it speaks of a parameter by its name, is English for a screen reader too.
+        text_language="en" if translated == sentence else language,
+        meant=difflib.get_close_matches(request.path, PAGES, n=1, cutoff=0.7) if status == 404 else [],
+    )
+    return HTTPResponse(page.data, status=status, headers=headers, content_type=page.content_type)
