@@ -12,7 +12,7 @@ COMPILED := $(patsubst src/bits/%.pyx,bits.%,$(wildcard src/bits/_*.pyx))
 FRONT_END := $(CLIENT)/build_backend.py $(CLIENT)/build.mjs $(CLIENT)/package-lock.json $(filter-out %.test.ts,$(wildcard $(CLIENT)/*.ts)) $(wildcard $(CLIENT)/*.css $(CLIENT)/*.svg)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build board test check bench gates bench-peers bench-million bench-chain format clean
+.PHONY: help run build board test check bench gates bench-peers bench-million bench-chain bench-page format clean
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -53,6 +53,9 @@ bench-million: $(VENV)/built-dev ## Hold a million live connections on this mach
 bench-chain: $(VENV)/built-dev ## From the button to the browser, through a VPN (needs root; ARGS="--presses 200")
 	@$(MAKE) --silent -C firmware
 	@PYTHONPATH=firmware $(BIN)/python -m benchmarks.chain $(ARGS)
+
+bench-page: $(VENV)/built-dev ## Lighthouse's scores, bytes of the first view, the server's CPU a request (needs npx)
+	@$(BIN)/python -m benchmarks.page $(ARGS)
 
 format: $(VENV)/built-dev ## Put the code into its form
 	$(BIN)/ruff format .
