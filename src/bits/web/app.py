@@ -73,7 +73,8 @@ PARTS = *PUBLIC, *MACHINES, *MEMBERS
 
 # Scripts and styles come from us alone; pictures may come from anywhere, since members put them into pages.
 CONTENT_POLICY = (
-    "default-src 'self'; img-src 'self' data: https:; object-src 'none'; base-uri 'none'; form-action 'self'"
+    "default-src 'self'; img-src 'self' data: https:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'self'"
 )
 
 
@@ -245,7 +246,7 @@ def make_context(config: Config) -> Context:
 async def finish(request: Request, response: HTTPResponse) -> None:
     """Add what every page needs, and log the request where that is wanted."""
     if response.content_type and response.content_type.startswith("text/html"):
-        response.headers["Content-Security-Policy"] = CONTENT_POLICY
+        response.headers.setdefault("Content-Security-Policy", CONTENT_POLICY)
         response.headers["Referrer-Policy"] = "same-origin"
     response.headers["X-Content-Type-Options"] = "nosniff"
     access = logging.getLogger("bits.access")
