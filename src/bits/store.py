@@ -452,7 +452,7 @@ async def _fetch(connection: AsyncConnection, query: Select[Any]) -> list[Stored
     return [from_row(row) for row in await connection.execute(query)]
 
 
-def _distinct(column: Column[Any], where: ColumnElement[bool] | TextClause) -> Select[Any]:
+def distinct(column: Column[Any], where: ColumnElement[bool] | TextClause) -> Select[Any]:
     """List a column's values by hopping from one to the next in an index, instead of reading all rows.
 
     Neither database does this "loose index scan" by itself; the recursive form is PostgreSQL's wiki's.
@@ -466,7 +466,7 @@ def _distinct(column: Column[Any], where: ColumnElement[bool] | TextClause) -> S
 async def _values(
     connection: AsyncConnection, column: Column[Any], where: ColumnElement[bool] | TextClause
 ) -> list[Any]:
-    return [row.value for row in await connection.execute(_distinct(column, where))]
+    return [row.value for row in await connection.execute(distinct(column, where))]
 
 
 async def _seen(connection: AsyncConnection) -> dict[str, Stored]:
@@ -483,7 +483,7 @@ async def _seen(connection: AsyncConnection) -> dict[str, Stored]:
 
 async def _newest_per_key(connection: AsyncConnection, kind: str) -> dict[int, Stored]:
     table = schema.event
-    keys = _distinct(table.c.key, table.c.kind == kind).subquery("keys")
+    keys = distinct(table.c.key, table.c.kind == kind).subquery("keys")
     newest = (
         select(func.max(table.c.seq))
         .where(table.c.kind == kind, table.c.key == keys.c.value)

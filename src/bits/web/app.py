@@ -27,6 +27,7 @@ from bits.ingest import Ingest
 from bits.liveness import Liveness
 from bits.migrate import upgrade
 from bits.presence import Presence
+from bits.rollup import Rollup
 from bits.roster import Roster
 from bits.store import Store, make_engine
 from bits.web import (
@@ -133,6 +134,7 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
         await ctx.devices.start()
         await ctx.caretaker.start()
         await ctx.forecaster.start()
+        ctx.rollup.start()
         ctx.front.start(app, web)
         await ctx.ingest.start(control)
 
@@ -151,6 +153,7 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
             await app.cancel_task("reload", raise_exception=False)
         await ctx.front.stop(GRACE)
         await ctx.ingest.stop()
+        await ctx.rollup.stop()
         await ctx.forecaster.stop()
         ctx.caretaker.stop()
         await ctx.devices.stop()
@@ -233,6 +236,7 @@ def make_context(config: Config) -> Context:
         liveness=liveness,
         live=pushes,
         forecaster=forecaster,
+        rollup=Rollup(engine, counters),
         outlooks=outlooks,
         front=front,
         ingest=ingest,

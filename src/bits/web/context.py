@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bits.ingest import Ingest
     from bits.liveness import Liveness
     from bits.presence import Presence
+    from bits.rollup import Rollup
     from bits.roster import Roster
     from bits.store import Store
     from bits.web.auth import Signer
@@ -45,6 +46,7 @@ class Context:
     liveness: Liveness
     live: Live
     forecaster: Forecaster
+    rollup: Rollup
     outlooks: Outlooks
     front: Front
     ingest: Ingest
