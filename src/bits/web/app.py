@@ -52,6 +52,7 @@ from bits.web import (
 from bits.web.auth import Signer
 from bits.web.context import Context
 from bits.web.errors import explain
+from bits.web.feeds import Feeds
 from bits.web.front import Front
 from bits.web.live import Live
 from bits.web.outlook import Outlooks
@@ -243,6 +244,7 @@ def make_context(config: Config) -> Context:
         assets=assets,
         renderer=Renderer(config, assets),
         home=HomePage(),
+        feeds=Feeds(),
         signer=Signer(config),
     )
 

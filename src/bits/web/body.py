@@ -18,6 +18,7 @@ WORTH_COMPRESSING = 1000
 COMPRESSIBLE = (
     "text/",
     "application/json",
+    "application/atom+xml",
     "application/javascript",
     "image/svg+xml",
     "application/manifest",

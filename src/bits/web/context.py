@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bits.roster import Roster
     from bits.store import Store
     from bits.web.auth import Signer
+    from bits.web.feeds import Feeds
     from bits.web.front import Front
     from bits.web.live import Live
     from bits.web.outlook import Outlooks
@@ -53,6 +54,7 @@ class Context:
     assets: Assets
     renderer: Renderer
     home: HomePage
+    feeds: Feeds
     signer: Signer
 
 
