@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -12,7 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bits.web.badge import DARK, LIGHT, draw, width
-from tests.conftest import Server
+from tests import test_browser
+from tests.conftest import Server, wait_until
+from tests.test_browser import expect, shoot
+
+browser, open_page = test_browser.browser, test_browser.open_page
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -114,3 +122,188 @@ def test_the_colours_can_be_read() -> None:
     for back, ink in [*LIGHT.values(), *DARK.values()]:
         dark, light = sorted((luminance(back), luminance(ink)))
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (back, ink)
+
+
+def test_the_page_for_frames_works_without_scripts(server: Server) -> None:
+    server.say("status 1")
+    status, headers, body = server.get("/widget", Accept_Language="it")
+    assert status == 200
+    assert "frame-ancestors *" in headers["content-security-policy"]
+    page = body.decode()
+    assert '<noscript><meta http-equiv="refresh" content="60"></noscript>' in page
+    assert '<a class="open" href="/">Aperto</a>' in page
+    assert "Lab &lt;&amp;&gt;" in page
+    assert "set-cookie" not in headers
+    assert "since" in server.get("/widget?lang=en", Accept_Language="it")[2].decode()
+    assert server.get("/widget", If_None_Match=headers["etag"], Accept_Language="it")[0] == 304
+    assert server.get("/widget?lang=xx")[0] == 400
+
+
+def test_the_script_is_for_any_site_and_asked_for_again_soon(server: Server) -> None:
+    status, headers, body = server.get("/widget.js")
+    assert status == 200
+    assert headers["content-type"].startswith("text/javascript")
+    assert headers["access-control-allow-origin"] == "*"
+    assert headers["cross-origin-resource-policy"] == "cross-origin"
+    assert headers["cache-control"] == "public, max-age=300"
+    assert server.get("/widget.js", If_None_Match=headers["etag"])[::2] == (304, b"")
+    assert len(gzip.compress(body)) < 4000
+
+
+# --- on another site, in a real browser
+
+
+class Elsewhere:
+    """Another site: one page, at another address, as strict as can be."""
+
+    def __init__(self) -> None:
+        self.html = ""
+        self.policy = ""
+        other = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = other.html.encode()
+                self.send_response(200 if self.path == "/" else 404)
+                self.send_header("Content-Type", "text/html; charset=utf-8")
+                self.send_header("Content-Security-Policy", other.policy)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.2", 0), Handler)
+        self.url = f"http://127.0.0.2:{self.server.server_port}/"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def show(self, url: str, elements: str, policy: str = "script-src {url}; connect-src {url}") -> str:
+        self.html = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Elsewhere</title>{elements}'
+        self.html += f'<script src="{url}/widget.js" async></script>'
+        self.policy = "default-src 'none'; base-uri 'none'; require-trusted-types-for 'script'; "
+        self.policy += policy.format(url=url)
+        return self.url
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Elsewhere]:
+    site = Elsewhere()
+    yield site
+    site.stop()
+
+
+@pytest.mark.browser
+def test_the_element_lives_on_another_site_without_cookies(
+    make_server: Callable[..., Server], elsewhere: Elsewhere, open_page: Callable[..., Any]
+) -> None:
+    server = make_server(space_name="Lab", stale_after="0")
+    server.say("status 1")
+    elements = (
+        f'<bits-status id="a" src="{server.url}">The lab: <i slot="until-live">?</i></bits-status>'
+        f'<p><bits-status id="b" src="{server.url}/" lang="de" compact></bits-status>'
+        '<bits-status id="c" lang="fr"></bits-status>'
+        '<bits-status id="d" src="javascript:alert(1)"></bits-status>'
+    )
+    page = open_page("about:blank", quiet=False)
+    complaints: list[str] = []
+    page.on("console", lambda said: complaints.append(said.text))
+    page.context.add_cookies([{"name": "palette", "value": "blind", "url": server.url}])
+    sent: list[Any] = []
+    page.on("request", lambda request: sent.append(request))
+    page.goto(elsewhere.show(server.url, elements))
+    a, b, c, d = (page.locator(f"#{name} [role=status]") for name in "abcd")
+    expect(a).to_have_text("Open")
+    expect(b).to_have_text("Offen")
+    expect(c).to_have_text("Ouvert")
+    expect(d).to_have_text("Unknown")
+    expect(page.locator("#a i")).to_be_hidden()
+    expect(page.locator("#a [part=detail]")).to_contain_text("since")
+    expect(page.locator("#b [part=detail]")).to_be_hidden()
+    assert page.locator("#d a").get_attribute("href") is None
+    assert page.evaluate("getComputedStyle(document.querySelector('#a').shadowRoot.querySelector('a')).borderRadius")
+    assert complaints == ["bits-status: src is no address of a space"]  # no word of the policy: nothing broke it
+    server.say("status 0")
+    expect(a).to_have_text("Closed")
+    expect(b).to_have_text("Geschlossen")
+    asked = [request for request in sent if request.url.startswith(server.url)]
+    assert sorted(request.url.removeprefix(server.url) for request in asked) == ["/events", "/widget.js"]
+    assert [request.all_headers().get("cookie") for request in asked if "events" in request.url] == [None]
+    assert [cookie["name"] for cookie in page.context.cookies()] == ["palette"]
+    page.evaluate("document.querySelector('#a').lang = 'it'")
+    expect(a).to_have_text("Chiuso")
+    page.emulate_media(color_scheme="dark")
+    shoot(page, "widget-dark")
+    for name in "abcd":
+        page.evaluate(f"document.querySelector('#{name}').remove()")
+    wait_until(lambda: server.metric("push_clients") == 0, "the connection's end")
+
+
+@pytest.mark.browser
+def test_the_element_says_unknown_when_it_cannot_reach_the_space(
+    make_server: Callable[..., Server], elsewhere: Elsewhere, open_page: Callable[..., Any]
+) -> None:
+    server = make_server(stale_after="0")
+    server.say("status 1")
+    page = open_page(
+        elsewhere.show(server.url, f'<bits-status src="{server.url}">Lab</bits-status>'),
+        quiet=False,
+    )
+    word = page.locator("[role=status]")
+    expect(word).to_have_text("Open")
+    server.stop()
+    expect(word).to_have_text("Unknown")
+    expect(page.locator("[part=detail]")).to_contain_text("not connected · last known: Open")
+    server.start()
+    server.say("status 0")
+    page.evaluate("dispatchEvent(new Event('online'))")  # not to wait for the backoff
+    expect(word).to_have_text("Closed")
+    expect(page.locator("[part=detail]")).not_to_contain_text("not connected")
+
+
+@pytest.mark.browser
+def test_the_element_polls_where_streams_do_not_come_through(
+    server: Server, elsewhere: Elsewhere, open_page: Callable[..., Any]
+) -> None:
+    server.say("status 1")
+    page = open_page("about:blank", quiet=False)
+    page.route("**/events*", lambda route: route.abort())
+    page.goto(elsewhere.show(server.url, "<bits-status>Lab</bits-status>"))
+    expect(page.locator("[role=status]")).to_have_text("Open")
+
+
+@pytest.mark.browser
+def test_the_element_marks_what_is_stale(
+    make_server: Callable[..., Server], elsewhere: Elsewhere, open_page: Callable[..., Any]
+) -> None:
+    server = make_server(stale_after="900")
+    page = open_page(elsewhere.show(server.url, "<bits-status>Lab</bits-status>"))
+    expect(page.locator("a")).to_have_attribute("part", "status unknown stale")
+    expect(page.locator("[part=detail]")).to_have_text("the board is silent")
+    server.say("status 1")
+    expect(page.locator("a")).to_have_attribute("part", "status open")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scripts", [True, False])
+def test_the_frame_is_shown_on_another_site_and_the_homepage_is_not(
+    server: Server, elsewhere: Elsewhere, open_page: Callable[..., Any], scripts: bool
+) -> None:
+    server.say("status 1")
+    frames = "".join(f'<iframe src="{server.url}{path}" width="320" height="60"></iframe>' for path in ("/widget", "/"))
+    url = elsewhere.show(server.url, frames, policy="frame-src {url}")
+    page = open_page(url, quiet=False, java_script_enabled=scripts)
+    framed = page.frame_locator("iframe").nth(0)
+    expect(framed.locator("a:visible")).to_have_text("Open")
+    expect(framed.locator("[part=detail], small:visible").first).to_contain_text("since")
+    if scripts:
+        server.say("status 0")
+        expect(framed.locator("a:visible")).to_have_text("Closed")
+    shoot(page, f"widget-frame-{scripts}")
+    expect(page.frame_locator("iframe").nth(1).locator("#status")).to_have_count(0)

@@ -11,14 +11,21 @@ from PIL import Image, ImageDraw
 from sanic import Blueprint, HTTPResponse, NotFound, Request
 from sanic.response import text
 
-from bits.web import context
+from bits.web import context, query
 from bits.web.body import Body
+from bits.web.framing import CORS
+from bits.web.palette import DEFAULT
 from bits.web.reader import language_of
+from bits.web.render import LANGUAGES
 from bits.web.route import get
 
 bp = Blueprint("install")
 
 DAY = "public, max-age=86400"
+SOON = "public, max-age=300"  # at an address that stays while its content changes: asked for again after minutes
+EMBEDDED = {**CORS, "Cross-Origin-Resource-Policy": "cross-origin"}
+# The one page that any site may show in a frame: there is a link in it, and nothing that a click could do.
+FRAME_POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors *"
 
 PAGE_LIGHT, PAGE_DARK = "#f6f6f3", "#131517"
 
@@ -70,6 +77,26 @@ async def icon(request: Request) -> HTTPResponse:
 
 for name in ICONS:
     bp.add_route(icon, f"/{name}", methods=("GET", "HEAD"), name=name.replace("-", "_").removesuffix(".png"))
+
+
+@get(bp, "/widget.js")
+async def script(request: Request) -> HTTPResponse:
+    """The custom element for other sites."""
+    assets = context.of(request).assets
+    answer = assets.bodies[assets.names["widget.js"]].answer(request, cache=SOON)
+    answer.headers.update(EMBEDDED)
+    return answer
+
+
+@get(bp, "/widget")
+async def frame(request: Request) -> HTTPResponse:
+    """The status for frames of other sites: without scripts too. Parameter: lang."""
+    ctx = context.of(request)
+    language = query.choice(request, "lang", language_of(request), LANGUAGES)
+    answer = ctx.home.body(ctx, language, DEFAULT, "widget.html").answer(request)
+    answer.headers.update(EMBEDDED)
+    answer.headers["Content-Security-Policy"] = FRAME_POLICY
+    return answer
 
 
 @get(bp, "/manifest.webmanifest")

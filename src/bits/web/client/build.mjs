@@ -12,7 +12,7 @@ const out = join(here, "..", "static");
 // Bytes, compressed: each with all that it loads, sooner or later.
 const PAGES = { "main.ts": 40_000, "log.ts": 4_000, "edit.ts": 4_000, "style.css": 8_000, "favicon.svg": 1_000, "open.svg": 1_000, "closed.svg": 1_000 };
 // For other sites and for the browser itself: one file each, that loads nothing else.
-const ALONE = { "widget.ts": 4_000, "worker.ts": 4_000 };
+const ALONE = { "widget.ts": 4_000, "frame.css": 1_000, "worker.ts": 4_000 };
 
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
