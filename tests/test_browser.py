@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, WAIT, Server
+from tests.conftest import ROOT, WAIT, Server, wait_until
 from tests.test_admin import PASSWORD, SECRET
 from tests.test_people import SETTINGS, link_to
 
@@ -113,15 +113,22 @@ def test_the_page_survives_a_restart_of_the_server(make_server: Make, open_page:
     assert page.evaluate("window.sameDocument")
 
 
-def test_where_websockets_are_forbidden_the_page_polls(server: Server, browser: Any) -> None:
-    context = browser.new_context(viewport=DESKTOP, locale="en-GB")
-    page = context.new_page()
-    page.route_web_socket(re.compile("/ws"), lambda socket: socket.close())
-    page.goto(server.url)
-    expect(page.locator("#link")).to_have_text("Up to date every few seconds")
-    server.say("status 1")
+def test_updates_can_be_paused_by_keyboard(server: Server, open_page: Callable[..., Any]) -> None:
+    page = open_page(server.url)
+    expect(page.locator("#link")).to_have_attribute("data-link", "live")
+    button = page.get_by_role("button", name="Pause updates")
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("Paused: this page does not change by itself")
+    wait_until(lambda: server.metric("push_clients") == 0, "the page has hung up")
+    server.say("status 1", "temperature 0 20", "message Q2lhbw==")
+    expect(page.locator("#status")).to_have_text("Unknown")
+    expect(page.get_by_role("button", name="Resume updates")).to_be_focused()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("status")).to_have_text("Live: this page changes by itself")
     expect(page.locator("#status")).to_have_text("Open")
-    context.close()
+    expect(page.locator("#message-text")).to_have_text("Ciao")
+    expect(button).to_be_focused()
 
 
 def test_silence_is_shown_and_cleared(make_server: Make, open_page: Callable[..., Any]) -> None:

@@ -10,7 +10,7 @@ from sanic import Blueprint, HTTPResponse, Request
 
 from bits._hub import EVENT_STREAM, LONG_POLL, WEBSOCKET
 from bits.web import context, query
-from bits.web.framing import CORS, accept_key
+from bits.web.framing import CORS, EVENT_STREAM_CACHING, accept_key
 from bits.web.live import LONGEST_WAIT
 from bits.web.route import get
 
@@ -85,7 +85,7 @@ async def event_stream(request: Request) -> HTTPResponse:
     if last_id:
         since = int(last_id) if last_id.isascii() and last_id.isdigit() and len(last_id) < 19 else None
     if request.method == "HEAD":
-        return HTTPResponse(content_type="text/event-stream", headers={**CORS, "Cache-Control": "no-store"})
+        return HTTPResponse(content_type="text/event-stream", headers={**CORS, "Cache-Control": EVENT_STREAM_CACHING})
     fd, _ = _leave(request)
     context.of(request).live.join(fd, EVENT_STREAM, form, since)
     return await _gone()

@@ -19,9 +19,12 @@ WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 CORS = {"Access-Control-Allow-Origin": "*"}  # for what any site may read
 
-# Delimited by the end of the connection; the one proxy that must be told not to collect it is nginx.
+# Delimited by the end of the connection. A proxy that compresses collects first: it must not transform; nginx collects
+# anyway, unless it is told not to.
+EVENT_STREAM_CACHING = "no-store, no-transform"
 EVENT_STREAM_HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n"
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    b"Cache-Control: " + EVENT_STREAM_CACHING.encode() + b"\r\nX-Accel-Buffering: no\r\n"
     b"Access-Control-Allow-Origin: *\r\nConnection: close\r\n\r\n"
 )
 

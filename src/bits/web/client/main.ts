@@ -1,7 +1,7 @@
 // Tie the page together: the state the server rendered, the connection that keeps it true, the view that shows it.
 
 import { Outlook } from "./outlook";
-import { Connection, type World } from "./socket";
+import { connect } from "./page";
 import { reduce } from "./state";
 import type { Snapshot } from "./types";
 import { type Strings, View } from "./view";
@@ -20,15 +20,9 @@ if (document.getElementById("hero")) {
     block<Strings>("strings"),
     block<Record<string, string>>("sensor-names"),
   );
-  const connection = new Connection(
-    {
-      setTimeout: (run, ms) => window.setTimeout(run, ms),
-      clearTimeout: (timer) => window.clearTimeout(timer as number | undefined),
-      random: () => Math.random(),
-      WebSocket: WebSocket as unknown as World["WebSocket"],
-      fetch: (url, options) => fetch(url, options),
-    },
-    location.origin,
+  const outlook = new Outlook();
+  view.show(state);
+  connect(
     () => state.seq,
     (frame) => {
       if (developer) console.debug("bits", frame);
@@ -36,19 +30,15 @@ if (document.getElementById("hero")) {
       state = reduce(state, frame);
       view.show(state);
     },
-    (link) => {
-      if (developer) console.debug("bits", link);
-      view.link(link);
+    (link, transport) => {
+      if (developer) console.debug("bits", link, transport);
+      if (outlook.paused) outlook.soon();
+      outlook.paused = link === "paused";
+      view.link(link, transport);
     },
   );
-  const outlook = new Outlook();
-  view.show(state);
-  connection.start();
-  addEventListener("online", () => connection.kick());
   document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState !== "visible") return;
-    connection.kick();
-    outlook.soon();
+    if (document.visibilityState === "visible") outlook.soon();
   });
   void view.addChart(() => state);
 }

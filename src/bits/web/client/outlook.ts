@@ -5,6 +5,7 @@ const SPREAD = 3000; // everybody hears of a change at once; not everybody asks 
 const PARTS = ["outlook", "forecast"];
 
 export class Outlook {
+  paused = false;
   private timer = 0;
 
   constructor() {
@@ -23,7 +24,7 @@ export class Outlook {
 
   private async fetch(): Promise<void> {
     this.plan(EVERY);
-    if (document.visibilityState !== "visible") return; // asks once it is looked at again
+    if (this.paused || document.visibilityState !== "visible") return; // asks once it is looked at again
     try {
       const answer = await fetch("/outlook");
       if (answer.ok) this.show(new DOMParser().parseFromString(await answer.text(), "text/html"));

@@ -7,10 +7,16 @@ const HISTORY = 100;
 const TREND_SPAN = 60 * 60 * 1000; // milliseconds looked back
 const TREND_STEADY = 0.3; // °C that a thermometer may wander without meaning anything
 
+/** Tell whether a frame is news to who knows everything up to `seq`. */
+export function counts(frame: Frame | Snapshot, seq: number): boolean {
+  if (frame.version !== undefined) return true;
+  // A frame about how far the state may be believed is no event of its own: its seq is not new.
+  return frame.stale === undefined ? frame.seq > seq : frame.seq >= seq;
+}
+
 export function reduce(state: Snapshot, frame: Frame | Snapshot): Snapshot {
   if (frame.version !== undefined) return frame;
-  // A frame about how far the state may be believed is no event of its own: its seq is not new.
-  if (frame.stale === undefined ? frame.seq <= state.seq : frame.seq < state.seq) return state;
+  if (!counts(frame, state.seq)) return state;
   const next: Snapshot = { ...state, seq: frame.seq };
   if (frame.status) next.status = frame.status;
   if (frame.message) next.message = frame.message;

@@ -69,4 +69,4 @@ export interface Snapshot {
 }
 
 /** How the page hears of changes. */
-export type Link = "connecting" | "live" | "polling" | "offline";
+export type Link = "connecting" | "live" | "polling" | "offline" | "paused";

@@ -166,10 +166,11 @@ export class View {
     }
   }
 
-  link(link: Link): void {
+  link(link: Link, transport: string): void {
     const element = one("link");
     element.hidden = false;
     element.dataset.link = link;
+    element.dataset.transport = transport;
     say(element, this.string(`link_${link}`));
   }
 
