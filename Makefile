@@ -28,7 +28,7 @@ board: $(VENV)/built ## The board in an emulator, in this terminal, connected to
 	@$(BIN)/python scripts/board.py $(ARGS)
 
 test: $(VENV)/built-dev ## Set up and run all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(VENV)/built-dev ## Format, lint, types, stubs, front end: what CI runs besides the tests
 	$(BIN)/ruff format --check .
