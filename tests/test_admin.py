@@ -31,9 +31,11 @@ class Browser:
         return self._open(urllib.request.Request(self.server.url + path))
 
     def post(self, path: str, fields: dict[str, str], **headers: str) -> tuple[int, str, str]:
-        data = urllib.parse.urlencode(fields).encode()
+        return self.post_encoded(path, urllib.parse.urlencode(fields), **headers)
+
+    def post_encoded(self, path: str, form: str, **headers: str) -> tuple[int, str, str]:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._open(urllib.request.Request(self.server.url + path, data, named))
+        return self._open(urllib.request.Request(self.server.url + path, form.encode(), named))
 
     def _open(self, request: urllib.request.Request) -> tuple[int, str, str]:
         try:

@@ -367,6 +367,41 @@ def list_(settings: Settings) -> None:
         )
 
 
+# --- members' tokens
+
+
+@bits.group()
+def token() -> None:
+    """See and revoke the tokens of members' programs; they make them at /tokens."""
+
+
+@token.command("list")
+@configured("db_uri")
+@click.argument("name")
+def list_tokens(settings: Settings, name: str) -> None:
+    """List a member's tokens: id, what for, what each may do, when it was last used."""
+    from bits import tokens
+    from bits.web import users
+
+    for one in _run(users.opened(settings.config, lambda engine: tokens.of_name(engine, name))):
+        used = f"{one.used:%Y-%m-%d}" if one.used else "never"
+        click.echo(f"{one.id:6} {one.label:30} {','.join(one.scopes):30} {used}")
+
+
+@token.command()
+@configured("db_uri")
+@click.argument("name")
+@click.argument("number", metavar="ID", type=click.IntRange(1, 2**31 - 1))
+def revoke(settings: Settings, name: str, number: int) -> None:
+    """Revoke one of a member's tokens, at once."""
+    from bits import tokens
+    from bits.web import users
+
+    if not _run(users.opened(settings.config, lambda engine: tokens.revoke_of_name(engine, name, number))):
+        raise BitsError(f"{name} has no token {number}")
+    click.echo(f"revoked {number}")
+
+
 def main() -> None:
     """Run `bits`: exit 0, or 1 with one sentence, or 2 where the command line is wrong."""
     try:

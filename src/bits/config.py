@@ -422,6 +422,8 @@ class Config:
     # Pages
     pages_dir: Path | None = _field(None, optional(path()), "Folder of markdown pages (info.md).")
     markdown_escape: bool = _field(True, switch(), "Show raw HTML in markdown as text; else keep what is harmless.")
+    # The API
+    api_rate: int = _field(60, number(0, 100_000), "Requests a minute that a token may write; 0: any number.")
     # Push
     push_clients: int = _field(10_000, number(1, 10_000_000), "Live connections at once, at most.")
     push_stall: float = _field(30.0, seconds(1, 86400), "A live client that takes nothing for so long is cut off.")

@@ -57,7 +57,7 @@ async def committed(stored: asyncio.Future[list[Stored]]) -> None:
 
 
 # Where one may come back to after signing in: pages of ours, and no address that leads elsewhere.
-COME_BACK = re.compile(r"/(admin|people|devices)(\?[A-Za-z0-9=&_-]{0,400})?")
+COME_BACK = re.compile(r"/(admin|people|devices|tokens)(\?[A-Za-z0-9=&_-]{0,400})?")
 
 
 def _next(given: str) -> str:

@@ -46,6 +46,7 @@ from bits.web import (
     people,
     reload,
     spaceapi,
+    tokens,
     v1,
     wiki,
 )
@@ -58,6 +59,8 @@ from bits.web.live import Live
 from bits.web.outlook import Outlooks
 from bits.web.pages import HomePage
 from bits.web.render import Assets, Renderer
+from bits.web.v1.guard import Limiter
+from bits.web.v1.routes import StateBody
 from bits.workers import supervise
 
 log = logging.getLogger("bits")
@@ -70,7 +73,7 @@ BACKLOG = 65535
 
 PUBLIC = pages, history, wiki, outlook, badge, feeds, install
 MACHINES = api, behind, v1, spaceapi
-MEMBERS = admin, people, account, announcements, manage
+MEMBERS = admin, people, account, announcements, manage, tokens
 PARTS = *PUBLIC, *MACHINES, *MEMBERS
 
 # Scripts and styles come from us alone; pictures may come from anywhere, since members put them into pages.
@@ -245,6 +248,8 @@ def make_context(config: Config) -> Context:
         renderer=Renderer(config, assets),
         home=HomePage(),
         feeds=Feeds(),
+        api_state=StateBody(),
+        limiter=Limiter(config.api_rate),
         signer=Signer(config),
     )
 

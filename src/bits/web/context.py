@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from bits.web.outlook import Outlooks
     from bits.web.pages import HomePage
     from bits.web.render import Assets, Renderer
+    from bits.web.v1.guard import Limiter
+    from bits.web.v1.routes import StateBody
 
 
 @dataclass(slots=True)
@@ -55,6 +57,8 @@ class Context:
     renderer: Renderer
     home: HomePage
     feeds: Feeds
+    api_state: StateBody
+    limiter: Limiter
     signer: Signer
 
 

@@ -9,6 +9,7 @@ from sanic import HTTPResponse, NotFound, Request, SanicException
 
 from bits.web import context
 from bits.web.reader import language_of
+from bits.web.v1 import problem
 from bits.web.words import N_
 
 log = logging.getLogger("bits")
@@ -25,6 +26,7 @@ PAGES = (
     "/admin",
     "/people",
     "/devices",
+    "/tokens",
     "/api/v1/",
     "/data",
 )
@@ -43,6 +45,9 @@ async def explain(request: Request, error: Exception) -> HTTPResponse:
     if isinstance(error, NotFound) and request.route is None:
         sentence = N_("There is no such page.")
     ctx.counters[f'http_errors_total{{status="{status}"}}'] += 1
+    if problem.concerns(request):
+        ctx.counters[f'api_refused_total{{reason="{problem.kind_of(status, error)}"}}'] += 1
+        return problem.answer(status, sentence, headers, error)
     if "text/html" not in request.headers.get("accept", ""):
         return HTTPResponse(sentence + "\n", status=status, headers=headers, content_type="text/plain; charset=utf-8")
     language = language_of(request)

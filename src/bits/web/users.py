@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 from passlib.hash import argon2
 from sqlalchemy import ColumnElement, insert, select, update
@@ -17,11 +17,13 @@ from sqlalchemy import delete as remove
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from bits import schema
+from bits import schema, tokens
 from bits.config import Config
 from bits.errors import BitsError
 from bits.migrate import upgrade
 from bits.store import make_engine, reading, writing
+
+T = TypeVar("T")
 
 NAME_LENGTH = 64
 PASSWORD_MIN, PASSWORD_MAX = 8, 1024  # the upper limit bounds the work of hashing what a stranger sends
@@ -104,6 +106,12 @@ async def _opened(config: Config) -> AsyncIterator[AsyncEngine]:
         await engine.dispose()
 
 
+async def opened(config: Config, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+    """Do something with the database, on the command line's behalf."""
+    async with _opened(config) as engine:
+        return await work(engine)
+
+
 async def add(config: Config, name: str, password: str, admin: bool, number: int | None = None) -> None:
     """Add a member.
 
@@ -129,10 +137,14 @@ async def add(config: Config, name: str, password: str, admin: bool, number: int
 
 
 async def delete(config: Config, name: str) -> None:
-    """Delete a member, and what says whose the devices are; a running server lets those go within half a minute."""
+    """Delete a member, their tokens, and what says whose the devices are.
+
+    A running server lets the devices go within half a minute, and takes none of the tokens any more.
+    """
     theirs = select(schema.user.c.id).where(schema.user.c.name == name)
     async with _opened(config) as engine, writing(engine) as connection:
         await connection.execute(remove(schema.device).where(schema.device.c.user_id.in_(theirs)))
+        await tokens.forget(connection, theirs)
         result = await connection.execute(remove(schema.user).where(schema.user.c.name == name))
         if result.rowcount == 0:
             raise BitsError(f"there is no user {name!r}")

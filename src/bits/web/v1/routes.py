@@ -1,0 +1,332 @@
+"""What the API can do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from sanic import Blueprint, HTTPResponse, Request
+
+from bits import events
+from bits.events import WEB, Report, Stored
+from bits.tokens import Token
+from bits.web import context
+from bits.web.admin import committed
+from bits.web.body import Body
+from bits.web.context import Context
+from bits.web.framing import CORS
+from bits.web.reader import language_of
+from bits.web.route import get
+from bits.web.v1 import describe, log, shapes
+from bits.web.v1.operation import BASE, Table
+from bits.web.v1.problem import KINDS, Refusal
+
+bp = Blueprint("v1", url_prefix=BASE)
+table = Table(bp)
+
+YEAR = timedelta(days=366)
+
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+OPENED = shapes.Status(seq=4711, timestamp=NOON, modifiedby="web", value="open", user="anna", note="soldering evening")
+SAID = shapes.Message(seq=4712, timestamp=NOON, user="anna", value="The tea is ready")
+WARM = shapes.Temperature(seq=4713, timestamp=NOON, modifiedby="BITS", sensor=0, value=21.5)
+CLOSURE = shapes.Announcement(
+    seq=4714,
+    timestamp=NOON,
+    user="anna",
+    value="closed",
+    begins=NOON + timedelta(days=1),
+    ends=NOON + timedelta(days=2),
+    note="holiday",
+)
+RANG = shapes.Sound(seq=4715, timestamp=NOON, modifiedby="web", number=3)
+
+
+# --- reading
+
+
+class StateBody:
+    """The state, encoded once per change, not once per reader."""
+
+    def __init__(self) -> None:
+        self._version = -1
+        self._body = Body(b"", "application/json")
+
+    def body(self, ctx: Context) -> Body:
+        if self._version != ctx.live.version:
+            self._version = ctx.live.version
+            self._body = Body(msgspec.json.encode(_state(ctx)), "application/json", vary="Accept-Encoding")
+        return self._body
+
+
+def _state(ctx: Context) -> shapes.State:
+    state, fresh, listed = ctx.live.state, ctx.live.fresh, ctx.roster.listed
+
+    def shown(stored: Stored | None) -> shapes.Event | UnsetType:
+        return shapes.shown(stored, listed, unknown=fresh.unknown) if stored else UNSET
+
+    announced = [shown(stored) for stored in state.announced.values() if stored]
+    return shapes.State(
+        seq=state.seq,
+        status=shown(state.status),  # type: ignore[arg-type]
+        message=shown(state.message),  # type: ignore[arg-type]
+        sensors=[shown(sample) for _, sample in sorted(state.sensors.items())],  # type: ignore[misc]
+        people=shapes.People(
+            count=len(state.people), names=sorted(listed[person] for person in state.people if person in listed)
+        ),
+        announced=sorted(announced, key=lambda each: each.begins),  # type: ignore[arg-type]
+        heard=state.heard or UNSET,
+        stale=fresh.stale,
+    )
+
+
+@table.operation(
+    "GET",
+    "/state",
+    summary="What is true now",
+    answer=shapes.State,
+    example=shapes.State(
+        seq=4714,
+        status=OPENED,
+        message=SAID,
+        sensors=[WARM],
+        people=shapes.People(count=2, names=["anna"]),
+        announced=[CLOSURE],
+        heard=NOON,
+        stale=False,
+    ),
+)
+async def get_state(request: Request) -> Body:
+    """Carries an ETag: ask with If-None-Match as often as you like. To be told of changes use /ws or /events, which
+    are described in docs/live.md."""
+    ctx = context.of(request)
+    return ctx.api_state.body(ctx)
+
+
+def _before(query: shapes.Paging) -> tuple[datetime, int] | None:
+    if query.cursor is UNSET:
+        return None
+    try:
+        return log.read_cursor(query.cursor)
+    except OverflowError:
+        raise Refusal("not-sensible", "This cursor is none that was given out.", at="cursor") from None
+
+
+@table.operation(
+    "GET",
+    "/events",
+    summary="What happened, page by page",
+    query=shapes.Range,
+    answer=shapes.Events,
+    refusals=("not-sensible",),
+    example=shapes.Events(events=[WARM, SAID, OPENED], next="1772452800000000-4711"),
+    asked="kind=status&kind=message&limit=3",
+)
+async def get_events(request: Request, query: shapes.Range) -> shapes.Events:
+    """Newest first by when it happened. Any page is as quick as the first: give the next as cursor, with the same
+    other parameters, until there is none."""
+    ctx = context.of(request)
+    found, cursor = await log.page(
+        ctx.engine,
+        [kind for kind in shapes.KINDS if kind in query.kind or not query.kind],
+        query.limit,
+        before=_before(query),
+        since=shapes.utc(query.since) if query.since is not UNSET else None,
+        until=shapes.utc(query.until) if query.until is not UNSET else None,
+    )
+    return shapes.Events(
+        events=[shapes.shown(stored, ctx.roster.listed) for stored in found], next=cursor if cursor else UNSET
+    )
+
+
+@table.operation(
+    "GET",
+    "/messages",
+    summary="The last messages",
+    query=shapes.Paging,
+    answer=shapes.Messages,
+    refusals=("not-sensible",),
+    example=shapes.Messages(messages=[SAID]),
+    asked="limit=1",
+)
+async def get_messages(request: Request, query: shapes.Paging) -> shapes.Messages:
+    """Newest first; paged as the events are."""
+    ctx = context.of(request)
+    found, cursor = await log.page(ctx.engine, ["message"], query.limit, before=_before(query))
+    shown = [shapes.shown(stored, ctx.roster.listed) for stored in found]
+    return shapes.Messages(messages=shown, next=cursor if cursor else UNSET)  # type: ignore[arg-type]
+
+
+# --- writing
+
+
+async def _submit(
+    request: Request, token: Token, event: events.Event, *, note: str | None = None, until: datetime | None = None
+) -> Stored | None:
+    """Send an event down the one write path; return it as stored, or None where it changed nothing."""
+    report = Report(event, WEB, datetime.now(UTC), token.name, note=note, until=until)
+    done = context.of(request).presence.submit([report])
+    await committed(done)
+    stored = done.result()
+    return stored[0] if stored else None
+
+
+def _text(given: str, at: str) -> str:
+    """Return a text of one line.
+
+    Raises:
+        Refusal: nothing of it can be shown, or it holds a NUL, which no database takes.
+    """
+    words = " ".join(given.split())
+    if not words or "\0" in words:
+        raise Refusal("not-sensible", "Expected at least one character that can be shown, and no NUL.", at=at)
+    return words
+
+
+def _note(given: str | UnsetType) -> str | None:
+    return None if given is UNSET else _text(given, "note")
+
+
+def _soon(at: datetime, name: str) -> datetime:
+    """Return an instant in UTC.
+
+    Raises:
+        Refusal: it is past, or further than a year from now.
+    """
+    at, now = shapes.utc(at), datetime.now(UTC)
+    if not now < at < now + YEAR:
+        raise Refusal("not-sensible", f"{at:%Y-%m-%dT%H:%M:%SZ}: expected a time within a year from now.", at=name)
+    return at
+
+
+@table.operation(
+    "POST",
+    "/status",
+    summary="Set the status",
+    scope="status",
+    body=shapes.NewStatus,
+    answer=shapes.Status,
+    refusals=("not-sensible",),
+    example=OPENED,
+    given=shapes.NewStatus(value="open", note="soldering evening"),
+)
+async def set_status(request: Request, token: Token, body: shapes.NewStatus) -> shapes.Event:
+    """Answers with the status that stands now: where that is just what you say, nothing is stored."""
+    ctx = context.of(request)
+    until = _soon(body.until, "until") if body.until is not UNSET else None
+    stored = await _submit(request, token, events.Status(body.value), note=_note(body.note), until=until)
+    stored = stored or ctx.presence.state.status
+    assert stored is not None
+    return shapes.shown(stored, ctx.roster.listed)
+
+
+@table.operation(
+    "POST",
+    "/messages",
+    summary="Send a message",
+    scope="message",
+    body=shapes.NewMessage,
+    answer=shapes.Message,
+    status=201,
+    refusals=("not-sensible",),
+    example=SAID,
+    given=shapes.NewMessage(value="The tea is ready"),
+)
+async def send_message(request: Request, token: Token, body: shapes.NewMessage) -> shapes.Event:
+    """Everybody sees it at once, here and on the display at the space, signed with your name."""
+    try:
+        message = events.Message(_text(body.value, "value"))
+    except ValueError as error:
+        raise Refusal("not-sensible", f"{error}.", at="value") from None
+    return await _stored(request, token, message)
+
+
+@table.operation(
+    "POST",
+    "/announcements",
+    summary="Announce an opening or a closure",
+    scope="announce",
+    body=shapes.NewAnnouncement,
+    answer=shapes.Announcement,
+    status=201,
+    refusals=("not-sensible",),
+    example=CLOSURE,
+    given=shapes.NewAnnouncement(value="closed", begins=CLOSURE.begins, ends=CLOSURE.ends, note="holiday"),
+)
+async def announce(request: Request, token: Token, body: shapes.NewAnnouncement) -> shapes.Event:
+    """The newest twenty are kept. To change one, withdraw it and announce another."""
+    begins, ends = shapes.utc(body.begins), _soon(body.ends, "ends")
+    if not begins < ends:
+        raise Refusal("not-sensible", "Expected that it ends after it begins.", at="ends")
+    event = events.Announce(body.value, begins)
+    return await _stored(request, token, event, note=_note(body.note), until=ends)
+
+
+@table.operation(
+    "DELETE",
+    "/announcements/<seq:int>",
+    summary="Withdraw an announcement",
+    scope="announce",
+    status=204,
+    refusals=("not-found",),
+)
+async def withdraw(request: Request, token: Token, seq: int) -> None:
+    """Any member may."""
+    if not context.of(request).presence.state.announced.get(seq):
+        raise Refusal("not-found", "No such announcement stands.", at="seq")
+    await _submit(request, token, events.Withdraw(seq))
+
+
+@table.operation(
+    "POST",
+    "/sounds",
+    summary="Play a sound",
+    scope="sound",
+    body=shapes.NewSound,
+    answer=shapes.Sound,
+    status=201,
+    example=RANG,
+    given=shapes.NewSound(number=3),
+)
+async def play_sound(request: Request, token: Token, body: shapes.NewSound) -> shapes.Event:
+    """It is played at the space, if the board knows one with this number."""
+    return await _stored(request, token, events.Sound(body.number))
+
+
+async def _stored(
+    request: Request, token: Token, event: events.Event, *, note: str | None = None, until: datetime | None = None
+) -> shapes.Event:
+    """Send what is always stored, and return it."""
+    stored = await _submit(request, token, event, note=note, until=until)
+    assert stored is not None
+    return shapes.shown(stored, context.of(request).roster.listed)
+
+
+table.add_preflights()
+
+
+# --- the description
+
+
+@get(bp, "/openapi.json")
+async def openapi(request: Request) -> HTTPResponse:
+    """The description for programs."""
+    answer = describe.body(table).answer(request)
+    answer.headers.update(CORS)
+    return answer
+
+
+@get(bp, "/")
+async def page(request: Request) -> HTTPResponse:
+    """The description for people."""
+    ctx = context.of(request)
+    page = ctx.renderer.page(
+        "api.html",
+        language_of(request),
+        current="api",
+        told=describe.document(table),
+        operations=describe.sections(table),
+        problems=KINDS,
+    )
+    return page.answer(request)

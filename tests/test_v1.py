@@ -1,0 +1,320 @@
+"""The API, version 1, as programs use it."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.conftest import Server
+from tests.test_admin import PASSWORD, SECRET, Browser
+from tests.test_tokens import make_token
+
+Answer = tuple[int, dict[str, str], Any]
+ALL = ("status", "message", "announce", "sound")
+
+
+class Client:
+    """A program with a token."""
+
+    def __init__(self, server: Server, token: str | None = None) -> None:
+        self.server = server
+        self.token = token
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        """Send JSON, or bytes as they are; return status, headers in lower case, and what came, read."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if self.token:
+            named.setdefault("authorization", f"Bearer {self.token}")
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        if data is not None:
+            named.setdefault("content-type", "application/json")
+        request = urllib.request.Request(self.server.url + "/api/v1" + path, data, named, method=method)
+        try:
+            answer: Any = urllib.request.urlopen(request, timeout=10)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
+            received = answer.read()
+            told = {name.lower(): value for name, value in answer.headers.items()}
+        is_json = "json" in told.get("content-type", "") and method != "HEAD"
+        return answer.status, told, json.loads(received) if is_json and received else received
+
+    def get(self, path: str, **headers: str) -> Any:
+        status, _, found = self.ask("GET", path, **headers)
+        assert status == 200, found
+        return found
+
+    def post(self, path: str, body: Any) -> Answer:
+        return self.ask("POST", path, body)
+
+
+def kind(found: Any) -> str:
+    """Return the last word of a problem's type."""
+    return str(found["type"]).removeprefix("/api/v1/#")
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for all tests of this file, with a member."""
+    server = Server(tmp_path_factory.mktemp("api"), cookie_secret=SECRET, api_rate="0", stale_after="0")
+    added = None
+    server.start()
+    try:
+        added = server.run("user", "add", "anna", "--password-stdin", input=PASSWORD + "\n")
+        assert added.stdout == "added anna\n", added.stderr
+        yield server
+    finally:
+        server.stop()
+    assert "Traceback" not in server.errors, server.errors
+
+
+@pytest.fixture(scope="module")
+def token(space: Server) -> str:
+    browser = Browser(space)
+    browser.sign_in()
+    return make_token(browser, *ALL)
+
+
+@pytest.fixture
+def client(space: Server, token: str) -> Client:
+    return Client(space, token)
+
+
+# --- reading
+
+
+def test_the_state_is_what_the_page_shows(client: Client) -> None:
+    client.server.say("status 1", "temperature 1 -3.25", "temperature 0 21.5", "enter 1", "message Q2lhbw==")
+    state = client.get("/state")
+    assert state["status"]["value"] == "open" and state["status"]["modifiedby"] == "BITS"
+    assert [(each["sensor"], each["value"]) for each in state["sensors"]] == [(0, 21.5), (1, -3.25)]
+    assert state["message"]["value"] == "Ciao" and state["message"]["user"] == "BITS"
+    assert state["people"]["names"] == [] and state["people"]["count"] >= 1
+    assert state["stale"] is False
+    old = client.server.json("/data")
+    told = datetime.fromisoformat(state["status"]["timestamp"])
+    assert told.tzinfo is not None and int(told.timestamp() * 1000) == old["status"]["timestamp"]
+    assert state["seq"] == old["seq"]
+
+
+def test_an_unchanged_state_costs_a_304(client: Client) -> None:
+    _, headers, _ = client.ask("GET", "/state")
+    assert headers["access-control-allow-origin"] == "*"
+    status, _, body = client.ask("GET", "/state", if_none_match=headers["etag"])
+    assert (status, body) == (304, b"")
+    assert client.ask("HEAD", "/state")[0] == 200
+    client.post("/messages", {"value": "another"})
+    assert client.ask("GET", "/state", if_none_match=headers["etag"])[0] == 200
+
+
+def test_events_come_page_by_page(client: Client) -> None:
+    for number in range(7):
+        client.server.say(f"temperature 7 {number}", f"sound {number}", "status 1", "status 0")
+    whole = client.get("/events?limit=500")
+    assert "next" not in whole
+    for limit in (1, 3, 500):
+        found, path = [], f"/events?limit={limit}"
+        page = client.get(path)
+        while "next" in page:
+            assert len(page["events"]) == limit
+            found += page["events"]
+            page = client.get(f"{path}&cursor={page['next']}")
+        assert found + page["events"] == whole["events"]
+    order = [(each["timestamp"], each["seq"]) for each in whole["events"]]
+    assert order == sorted(order, reverse=True)
+
+
+def test_events_by_kind_and_time(client: Client) -> None:
+    client.server.say("temperature 3 1", "sound 9")
+    client.server.say("temperature 3 2")
+    client.server.say("temperature 3 3")
+    some = client.get("/events?kind=temperature&kind=sound&limit=4")["events"]
+    assert [each["kind"] for each in some] == ["temperature", "temperature", "sound", "temperature"]
+    since, until = some[3]["timestamp"], some[0]["timestamp"]
+    between = client.get(f"/events?since={since}&until={until}&kind=temperature")["events"]
+    assert some[3] in between and some[1] in between and some[0] not in between
+
+
+def test_nobody_reads_who_came_or_whose_device_is_about(client: Client) -> None:
+    client.server.say("enter 4711", "leave 4711")
+    events = client.get("/events?limit=2&kind=enter&kind=leave")["events"]
+    assert [set(each) for each in events] == [{"kind", "seq", "timestamp"}] * 2
+    assert "4711" not in json.dumps([{**each, "seq": 0, "timestamp": ""} for each in events])
+    for hidden in ("seen", "gone", "heartbeat"):
+        status, _, found = client.ask("GET", f"/events?kind={hidden}")
+        assert (status, kind(found), found["at"]) == (400, "bad-parameter", "kind[0]")
+
+
+@pytest.mark.parametrize(
+    ("query", "at"),
+    [
+        ("limit=0", "limit"),
+        ("limit=501", "limit"),
+        ("limit=x", "limit"),
+        ("limit=1&limit=2", "limit"),
+        ("limit=99999999999999999999", "limit"),
+        ("since=yesterday", "since"),
+        ("since=2026-01-01T00:00:00", "since"),
+        ("until=0", "until"),
+        ("cursor=1", "cursor"),
+        ("cursor=-1-1", "cursor"),
+        ("kinds=status", None),
+        ("kind=%FF", None),
+    ],
+)
+def test_parameters_have_limits(client: Client, query: str, at: str | None) -> None:
+    status, headers, found = client.ask("GET", f"/events?{query}")
+    assert (status, headers["content-type"], kind(found)) == (400, "application/problem+json", "bad-parameter")
+    assert found.get("at") == at
+    assert found["status"] == 400 and found["title"] and found["detail"].endswith(".")
+
+
+def test_a_cursor_from_nowhere_makes_no_sense(client: Client) -> None:
+    status, _, found = client.ask("GET", f"/events?cursor={'9' * 18}-1")
+    assert (status, kind(found)) == (422, "not-sensible")
+    assert client.get("/events?since=0001-01-01T00:00:00%2B14:00&limit=1")["events"]
+
+
+# --- writing
+
+
+def test_a_status_is_set_by_a_token(client: Client) -> None:
+    until = (datetime.now(UTC) + timedelta(hours=2)).replace(microsecond=0)
+    status, headers, told = client.post(
+        "/status", {"value": "away", "note": " gone  for food ", "until": until.isoformat()}
+    )
+    assert (status, headers["cache-control"]) == (200, "no-store")
+    assert (told["value"], told["note"], told["modifiedby"]) == ("away", "gone for food", "web")
+    assert datetime.fromisoformat(told["until"]) == until
+    assert "user" not in told  # anna is not listed
+    assert client.get("/state")["status"] == told
+    again = client.post("/status", {"value": "away", "note": "gone for food", "until": until.isoformat()})[2]
+    assert again["seq"] == told["seq"]
+
+
+def test_a_message_is_sent_and_signed(client: Client) -> None:
+    status, _, told = client.post("/messages", {"value": "the tea\n is  ready ☕"})
+    assert (status, told["value"], told["user"]) == (201, "the tea is ready ☕", "anna")
+    assert client.get("/messages?limit=1")["messages"] == [told]
+    assert client.server.json("/data")["message"]["value"] == "the tea is ready ☕"
+
+
+def test_an_announcement_comes_and_goes(client: Client) -> None:
+    begins = datetime.now(UTC) + timedelta(days=1)
+    given = {"value": "closed", "begins": begins.isoformat(), "ends": (begins + timedelta(days=1)).isoformat()}
+    status, _, told = client.post("/announcements", given | {"note": "holiday"})
+    assert (status, told["value"], told["note"], told["user"]) == (201, "closed", "holiday", "anna")
+    assert told in client.get("/state")["announced"]
+    assert client.ask("DELETE", f"/announcements/{told['seq']}")[0] == 204
+    assert told not in client.get("/state")["announced"]
+    for gone in (told["seq"], 10**30, 0):
+        status, _, found = client.ask("DELETE", f"/announcements/{gone}")
+        assert (status, kind(found)) == (404, "not-found")
+    last = client.get("/events?kind=withdraw&limit=1")["events"][0]
+    assert last["announcement"] == told["seq"] and last["user"] == "anna"
+
+
+def test_a_sound_is_played_at_the_space(client: Client) -> None:
+    with client.server.bridge() as bridge:
+        reader = bridge.makefile()
+        reader.readline()  # the status
+        assert client.post("/sounds", {"number": 3})[0] == 201
+        assert "sound 3\n" in iter(reader.readline, "")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "word", "at"),
+    [
+        ("/status", {"value": "ajar"}, 400, "bad-body", "value"),
+        ("/status", {}, 400, "bad-body", None),
+        ("/status", {"value": "open", "more": 1}, 400, "bad-body", None),
+        ("/status", {"value": "open", "note": "x" * 201}, 400, "bad-body", "note"),
+        ("/status", {"value": "open", "note": "  "}, 422, "not-sensible", "note"),
+        ("/status", {"value": "open", "until": "2026-01-01T00:00:00"}, 400, "bad-body", "until"),
+        ("/status", {"value": "open", "until": "2020-01-01T00:00:00Z"}, 422, "not-sensible", "until"),
+        ("/status", {"value": "open", "until": "9999-12-31T23:59:59-14:00"}, 422, "not-sensible", "until"),
+        ("/messages", {"value": ""}, 400, "bad-body", "value"),
+        ("/messages", {"value": "x" * 1001}, 400, "bad-body", "value"),
+        ("/messages", {"value": "a\0b"}, 422, "not-sensible", "value"),
+        ("/messages", {"value": "\n "}, 422, "not-sensible", "value"),
+        ("/messages", [1], 400, "bad-body", None),
+        ("/messages", b"{", 400, "bad-body", None),
+        ("/messages", b'{"value":"\xff"}', 400, "bad-body", None),
+        ("/messages", b'{"value":"\\ud800"}', 400, "bad-body", None),
+        ("/messages", b"[" * 10_000, 400, "bad-body", None),
+        ("/messages", b" " * 17_000, 413, "too-large", None),
+        ("/messages", b" " * 70_000, 413, "too-large", None),
+        ("/sounds", {"number": 256}, 400, "bad-body", "number"),
+        ("/sounds", {"number": 1.5}, 400, "bad-body", "number"),
+        (
+            "/announcements",
+            {"value": "open", "begins": "2026-01-02T00:00:00Z", "ends": "2026-01-01T00:00:00Z"},
+            422,
+            "not-sensible",
+            "ends",
+        ),
+    ],
+)
+def test_bodies_have_limits(client: Client, path: str, body: Any, status: int, word: str, at: str | None) -> None:
+    before = client.get("/state")["seq"]
+    answered, headers, found = client.post(path, body)
+    assert (answered, headers["content-type"], kind(found)) == (status, "application/problem+json", word)
+    assert found.get("at") == at
+    assert client.get("/state")["seq"] == before
+
+
+def test_what_is_refused_is_counted(client: Client) -> None:
+    before = client.server.metric('api_refused_total{reason="not-json"}')
+    status, _, found = client.ask("POST", "/messages", b"value=x", content_type="application/x-www-form-urlencoded")
+    assert (status, kind(found)) == (415, "not-json")
+    assert client.server.metric('api_refused_total{reason="not-json"}') == before + 1
+
+
+# --- who may
+
+
+def test_writing_takes_a_token(space: Server, token: str) -> None:
+    for given in ("", "Basic YTpi", "Bearer", token):
+        status, headers, found = Client(space).ask("POST", "/sounds", {"number": 1}, authorization=given)
+        assert (status, kind(found)) == (401, "bad-token" if given == "Bearer" else "no-token")
+        assert headers["www-authenticate"].startswith('Bearer realm="bits"')
+    for given in (f"Bearer {token}x", f"Bearer bits_{'a' * 43}"):
+        status, headers, found = Client(space).ask("POST", "/sounds", {"number": 1}, authorization=given)
+        assert (status, kind(found)) == (401, "bad-token")
+        assert headers["www-authenticate"] == 'Bearer realm="bits", error="invalid_token"'
+
+
+def test_a_token_does_what_it_is_for_and_nothing_else(space: Server) -> None:
+    browser = Browser(space)
+    browser.sign_in()
+    client = Client(space, make_token(browser, "message"))
+    assert client.post("/messages", {"value": "hello"})[0] == 201
+    status, headers, found = client.post("/status", {"value": "open"})
+    assert (status, kind(found)) == (403, "insufficient-scope")
+    assert headers["www-authenticate"] == 'Bearer realm="bits", error="insufficient_scope", scope="status"'
+
+
+# --- the rest of HTTP
+
+
+def test_all_that_goes_wrong_is_a_problem(client: Client) -> None:
+    status, headers, found = client.ask("GET", "/nothing")
+    assert (status, headers["content-type"], kind(found)) == (404, "application/problem+json", "not-found")
+    assert headers["access-control-allow-origin"] == "*"
+    status, headers, found = client.ask("PUT", "/state")
+    assert (status, kind(found)) == (405, "not-allowed")
+    assert {"GET", "HEAD"} <= set(headers["allow"].replace(" ", "").split(","))
+
+
+def test_any_site_may_ask(client: Client) -> None:
+    status, headers, _ = client.ask("OPTIONS", "/messages", origin="https://example.org")
+    assert (status, headers["access-control-allow-origin"]) == (204, "*")
+    assert headers["access-control-allow-methods"] == "GET, POST, HEAD, OPTIONS"
+    assert "Authorization" in headers["access-control-allow-headers"]
+    assert "access-control-allow-credentials" not in headers
+    assert client.ask("OPTIONS", "/announcements/1")[1]["access-control-allow-methods"] == "DELETE, OPTIONS"
