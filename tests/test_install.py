@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from tests.conftest import Server
+from tests import test_browser
+from tests.conftest import Server, wait_until
+from tests.test_admin import PASSWORD, SECRET
+from tests.test_browser import PHONE, expect, shoot
+
+browser, open_page = test_browser.browser, test_browser.open_page
+sync_error = test_browser.sync_api.Error
+Make = Callable[..., Server]
 
 
-def test_the_manifest_names_the_space_in_the_readers_language(make_server: Callable[..., Server]) -> None:
+def test_the_manifest_names_the_space_in_the_readers_language(make_server: Make) -> None:
     server = make_server(space_name="Officina delle Cose")
     status, headers, body = server.get("/manifest.webmanifest", Accept_Language="it")
     assert (status, headers["content-type"]) == (200, "application/manifest+json")
@@ -40,7 +49,7 @@ def test_the_manifest_names_the_space_in_the_readers_language(make_server: Calla
 
 
 @pytest.mark.parametrize("url", ["", "https://space.example"])
-def test_search_engines_are_told_what_is_public(make_server: Callable[..., Server], url: str) -> None:
+def test_search_engines_are_told_what_is_public(make_server: Make, url: str) -> None:
     server = make_server(public_url=url)
     lines = server.get("/robots.txt")[2].decode().splitlines()
     assert lines[0] == "User-agent: *"
@@ -56,3 +65,155 @@ def test_no_other_page_may_be_framed(server: Server) -> None:
     for path in ("/", "/log", "/login", "/nowhere"):
         _, headers, _ = server.get(path, Accept="text/html")
         assert "frame-ancestors 'self'" in headers["content-security-policy"], path
+
+
+def test_the_worker_is_never_stored_and_names_what_the_homepage_needs(make_server: Make) -> None:
+    server = make_server()
+    status, headers, body = server.get("/worker.js")
+    assert (status, headers["cache-control"]) == (200, "no-cache")
+    assert headers["content-type"].startswith("text/javascript")
+    told = json.loads(body.partition(b";\n")[0].removeprefix(b"const BITS="))
+    page = server.get("/")[2].decode()
+    needed = set(re.findall(r"/static/(?:main|style|favicon)[\w.-]+", page))
+    assert len(needed) == 3
+    assert needed <= set(told["assets"])
+    assert all(server.get(asset)[0] == 200 for asset in told["assets"])
+    assert not [asset for asset in told["assets"] if "widget" in asset or "worker" in asset]
+    server.stop()
+    server.settings["web_offline"] = "false"
+    server.start()
+    assert json.loads(server.get("/worker.js")[2].partition(b";\n")[0].removeprefix(b"const BITS="))["assets"] == []
+    assert "data-offline" not in server.get("/")[2].decode()
+
+
+# --- in a real browser
+
+
+def with_worker(page: Any) -> None:
+    """Wait until the worker has taken over."""
+    ready = "navigator.serviceWorker.controller?.state === 'activated'"
+    wait_until(lambda: page.evaluate(ready), "the worker's rule")
+
+
+def stored(page: Any) -> dict[str, list[str]]:
+    """Return what the caches hold: paths, by cache."""
+    found: dict[str, list[str]] = page.evaluate(
+        """async () => {
+          const found = {};
+          for (const name of await caches.keys())
+            found[name] = (await (await caches.open(name)).keys()).map(({ url }) => new URL(url).pathname);
+          return found;
+        }"""
+    )
+    return found
+
+
+@pytest.mark.browser
+def test_a_browser_would_install_it(server: Server, open_page: Callable[..., Any]) -> None:
+    page = open_page(server.url)
+    with_worker(page)
+    devtools = page.context.new_cdp_session(page)
+    manifest = devtools.send("Page.getAppManifest")
+    assert manifest["url"] == server.url + "/manifest.webmanifest"
+    assert manifest["errors"] == []
+    # Playwright's contexts are all like private windows; nothing else may stand in the way.
+    errors = devtools.send("Page.getInstallabilityErrors")["installabilityErrors"]
+    assert {error["errorId"] for error in errors} <= {"in-incognito"}
+
+
+@pytest.mark.browser
+def test_without_a_connection_the_last_state_is_shown_as_old(make_server: Make, open_page: Callable[..., Any]) -> None:
+    server = make_server(time_zone="Europe/Rome", space_name="Lab")
+    server.say("status 1")
+    page = open_page(server.url, quiet=False, viewport=PHONE)
+    with_worker(page)
+    expect(page.locator("#kept")).to_be_hidden()
+    # What the page has heard since it was loaded counts, not only how it was loaded.
+    server.say("status 0", "message PC9zY3JpcHQ+PGI+")
+    expect(page.locator("#message-text")).to_have_text("</script><b>")
+    kept = """async () => {
+      const heard = await (await caches.open("bits-state")).match("/");
+      return heard && (await heard.json()).state.message;
+    }"""
+    wait_until(lambda: page.evaluate(kept), "the message in the copy")
+    server.stop()
+    page.reload()
+    expect(page.locator("#status")).to_have_text("Closed")
+    expect(page.locator("#message-text")).to_have_text("</script><b>")
+    expect(page.locator("#kept")).to_contain_text("No connection: this is what was last known")
+    expect(page.locator("#kept time")).to_have_attribute("datetime", re.compile(r"^20\d\d-\d\d-\d\dT"))
+    expect(page.locator("#kept time")).not_to_be_empty()
+    expect(page.locator("#link")).not_to_have_attribute("data-link", "live")
+    expect(page.locator("#link")).to_have_attribute("data-link", "offline")
+    shoot(page, "offline-phone")
+    page.emulate_media(color_scheme="dark")
+    shoot(page, "offline-phone-dark")
+    page.goto(server.url + "/log")
+    expect(page.locator("h1")).to_have_text("No connection")
+    shoot(page, "offline-log")
+    page.locator("main a").click()
+    expect(page.locator("#kept")).to_be_visible()
+    server.start()
+    server.say("status 1")
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(page.locator("#status")).to_have_text("Open")
+    expect(page.locator("#kept")).to_be_hidden()
+    expect(page.locator("#link")).to_have_attribute("data-link", "live")
+    page.reload()
+    expect(page.locator("#status")).to_have_text("Open")
+    expect(page.locator("#kept")).to_be_hidden()
+
+
+@pytest.mark.browser
+def test_nothing_of_members_is_ever_stored(make_server: Make, open_page: Callable[..., Any]) -> None:
+    server = make_server(cookie_secret=SECRET)
+    server.run("user", "add", "anna", "--password-stdin", input=PASSWORD + "\n")
+    page = open_page(server.url, quiet=False)
+    with_worker(page)
+    page.goto(server.url + "/login")
+    page.get_by_label("Name").fill("anna")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator("h1")).to_contain_text("anna")
+    for path in ("/people", "/devices", "/log", "/info", "/"):
+        page.goto(server.url + path)
+    found = stored(page)
+    paths = {path for paths in found.values() for path in paths}
+    assert {path for path in paths if not path.startswith("/static/")} <= {"/", "/offline"}
+    texts = page.evaluate(
+        """async () => {
+          const texts = [];
+          for (const name of await caches.keys()) {
+            const cache = await caches.open(name);
+            for (const key of await cache.keys()) texts.push(await (await cache.match(key)).text());
+          }
+          return texts.join();
+        }"""
+    )
+    assert "anna" not in texts
+    server.stop()
+    with pytest.raises(sync_error, match="ERR_CONNECTION_REFUSED"):
+        page.goto(server.url + "/admin")
+
+
+@pytest.mark.browser
+def test_old_copies_are_deleted_and_the_worker_goes_when_told(make_server: Make, open_page: Callable[..., Any]) -> None:
+    server = make_server()
+    page = open_page(server.url, quiet=False)
+    page.evaluate("caches.open('bits-of-yesterday')")
+    page.evaluate("caches.open('somebody-elses')")
+    page.evaluate("navigator.serviceWorker.getRegistration().then((one) => one?.unregister())")
+    page.reload()
+    with_worker(page)
+    wait_until(lambda: "bits-of-yesterday" not in stored(page), "the old cache's end")
+    assert "somebody-elses" in stored(page)
+    server.stop()
+    server.settings["web_offline"] = "false"
+    server.start()
+    page.goto(server.url)
+    page.evaluate("navigator.serviceWorker.getRegistration().then((one) => one?.update()).catch(() => {})")
+    wait_until(lambda: list(stored(page)) == ["somebody-elses"], "the caches' end")
+    gone = "navigator.serviceWorker.getRegistration().then((one) => !one)"
+    wait_until(lambda: page.evaluate(gone), "the worker's end")
+    page.reload()
+    assert page.evaluate("navigator.serviceWorker.controller") is None

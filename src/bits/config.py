@@ -350,6 +350,9 @@ class Config:
     public_url: str = _field(
         "", Kind("an address that begins with http:// or https://", _origin), "Where browsers reach this server."
     )
+    web_offline: bool = _field(
+        True, switch(), "Browsers keep the homepage for when they are offline; false: they forget it."
+    )
     trusted_proxies: Networks = _field(
         (), networks(), "Reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed."
     )

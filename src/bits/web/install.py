@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from functools import lru_cache
+from hashlib import blake2b
 from io import BytesIO
 
 from PIL import Image, ImageDraw
@@ -27,6 +28,8 @@ EMBEDDED = {**CORS, "Cross-Origin-Resource-Policy": "cross-origin"}
 # The one page that any site may show in a frame: there is a link in it, and nothing that a click could do.
 FRAME_POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors *"
 
+NOT_KEPT = ("widget-", "frame-", "worker-", "log-", "edit-")  # assets that the homepage does without
+
 PAGE_LIGHT, PAGE_DARK = "#f6f6f3", "#131517"
 
 # Name: pixels, and the share of the width that the mark takes. Phones cut what is maskable to a circle of 80 %.
@@ -41,7 +44,19 @@ ICONS = {
 # What is not for search engines: members' pages, machines' addresses, and history at any depth but the first.
 UNINDEXED = (
     *("/admin", "/login", "/logout", "/account", "/manage", "/devices", "/people", "/message", "/announcements"),
-    *("/api/", "/data", "/events", "/ws", "/status", "/metrics", "/healthz", "/readyz", "/outlook", "/widget"),
+    *(
+        "/api/",
+        "/data",
+        "/events",
+        "/ws",
+        "/status",
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "/outlook",
+        "/widget",
+        "/offline",
+    ),
     *("/log?", "/log.", "/wiki/*/edit", "/wiki/*/history", "/*?palette="),
 )
 INDEXED = ("/", "/log", "/info")
@@ -136,6 +151,24 @@ async def manifest(request: Request) -> HTTPResponse:
     }
     data = json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode()
     return Body(data, "application/manifest+json").answer(request)
+
+
+@get(bp, "/worker.js")
+async def worker(request: Request) -> HTTPResponse:
+    """The service worker, with the names of what the homepage needs; with none of them it takes its leave."""
+    ctx = context.of(request)
+    assets = ctx.assets
+    needed = [f"/static/{name}" for name in sorted(assets.bodies) if not name.startswith(NOT_KEPT)]
+    script = assets.bodies[assets.names["worker.js"]].data
+    version = blake2b(script + "".join(needed).encode(), digest_size=8).hexdigest()
+    told = json.dumps({"version": version, "assets": needed if ctx.config.web_offline else []})
+    return Body(f"const BITS={told};\n".encode() + script, "text/javascript; charset=utf-8").answer(request)
+
+
+@get(bp, "/offline")
+async def offline(request: Request) -> HTTPResponse:
+    """What the worker shows instead of a public page that it cannot get."""
+    return context.of(request).renderer.page("offline.html", language_of(request), current="").answer(request)
 
 
 @get(bp, "/robots.txt")

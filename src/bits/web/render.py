@@ -139,6 +139,7 @@ class Renderer:
             "asset": assets.url,
             "time_zone": str(zone),
             "developer_mode": config.developer_mode,
+            "offline": config.web_offline,
         }
         return environment
 

@@ -1,5 +1,6 @@
 // Tie the page together: the state the server rendered, the connection that keeps it true, the view that shows it.
 
+import { keep } from "./install";
 import { Outlook } from "./outlook";
 import { connect } from "./page";
 import { reduce } from "./state";
@@ -28,6 +29,7 @@ if (document.getElementById("hero")) {
       if (developer) console.debug("bits", frame);
       if ("status" in frame) outlook.soon();
       state = reduce(state, frame);
+      keep(state);
       view.show(state);
     },
     (link, transport) => {
