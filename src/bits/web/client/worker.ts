@@ -29,6 +29,8 @@ const HOME = ["/", "/blind"];
 const PUBLIC = /^\/(log|info|wiki\/[^/]+)$/;
 const OFFLINE = "/offline";
 const PATIENCE_MS = 8000; // a network that takes longer counts as none
+// As the page writes its times.
+const MOMENT: Intl.DateTimeFormatOptions = { weekday: "short", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" };
 const assets = new Set(BITS.assets);
 const wanted = assets.size > 0;
 
@@ -104,7 +106,7 @@ async function copy(): Promise<Response | undefined> {
   }
   const [, language = "en"] = /<html lang="([\w-]+)"/.exec(html) ?? [];
   const [, timeZone = "UTC"] = /data-time-zone="([\w/+-]+)"/.exec(html) ?? [];
-  const when = new Date(at).toLocaleString(language, { dateStyle: "medium", timeStyle: "short", timeZone });
+  const when = new Date(at).toLocaleString(language === "en" ? "en-GB" : language, { ...MOMENT, timeZone });
   html = html
     .replace('id="kept" hidden', 'id="kept"')
     .replace('<time id="kept-at">', `<time id="kept-at" datetime="${new Date(at).toISOString()}">${when}`);
