@@ -37,6 +37,7 @@ from bits.web import (
     api,
     badge,
     behind,
+    download,
     feeds,
     history,
     install,
@@ -55,6 +56,7 @@ from bits.web.context import Context
 from bits.web.errors import explain
 from bits.web.feeds import Feeds
 from bits.web.front import Front
+from bits.web.history import History
 from bits.web.live import Live
 from bits.web.outlook import Outlooks
 from bits.web.pages import HomePage
@@ -71,7 +73,7 @@ GRACE = 2.0
 # Clients that connect at once wait here until they are accepted; the kernel caps it at net.core.somaxconn.
 BACKLOG = 65535
 
-PUBLIC = pages, history, wiki, outlook, badge, feeds, install
+PUBLIC = pages, history, download, wiki, outlook, badge, feeds, install
 MACHINES = api, behind, v1, spaceapi
 MEMBERS = admin, people, account, announcements, manage, tokens
 PARTS = *PUBLIC, *MACHINES, *MEMBERS
@@ -250,6 +252,7 @@ def make_context(config: Config) -> Context:
         feeds=Feeds(),
         api_state=StateBody(),
         limiter=Limiter(config.api_rate),
+        history=History(),
         signer=Signer(config),
     )
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bits.web.auth import Signer
     from bits.web.feeds import Feeds
     from bits.web.front import Front
+    from bits.web.history import History
     from bits.web.live import Live
     from bits.web.outlook import Outlooks
     from bits.web.pages import HomePage
@@ -59,6 +60,7 @@ class Context:
     feeds: Feeds
     api_state: StateBody
     limiter: Limiter
+    history: History
     signer: Signer
 
 

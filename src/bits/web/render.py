@@ -120,11 +120,15 @@ class Renderer:
         def weekday(day: date) -> str:
             return format_date(day, "EEE", locale=language)
 
+        def whole_day(day: date) -> str:
+            return format_date(day, "EEE d MMM y", locale=language)
+
         def brier(number: float) -> str:
             return format_decimal(number, "0.000", locale=language)
 
         environment.filters |= {"moment": moment, "clock": clock, "iso": iso, "decimal": decimal}
         environment.filters |= {"about": about, "weekday_time": weekday_time, "weekday": weekday, "brier": brier}
+        environment.filters |= {"whole_day": whole_day}
         # Data blocks are read by the browser as JSON, never run: only "<" could end them early.
         environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
         environment.globals |= {

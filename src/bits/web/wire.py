@@ -37,6 +37,20 @@ def encode(value: Json) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
+# What the entries of the history are called; no other kind is in it.
+HISTORY_KINDS: Mapping[type, str] = {
+    Status: "status",
+    Late: "status",
+    Temperature: "temperature",
+    Message: "message",
+    Sound: "sound",
+    Announce: "announcement",
+    Withdraw: "withdrawal",
+    Enter: "arrival",
+    Leave: "departure",
+}
+
+
 class Wire:
     """One wire form: how timestamps are written.
 
@@ -104,16 +118,45 @@ class Wire:
             if stored is None:
                 continue
             assert isinstance(stored.event, Announce)
-            assert stored.until is not None
-            one: Json = {
-                "id": seq,
-                "value": int(stored.event.value == "open"),
-                "begins": self._stamp(stored.event.begins),
-                "ends": self._stamp(stored.until),
-                "user": stored.author or stored.source,
-            }
-            found.append((stored.event.begins, one | ({"note": stored.note} if stored.note else {})))
+            found.append((stored.event.begins, {"id": seq, **self._announcement(stored, stored.event)}))
         return [one for _, one in sorted(found, key=lambda each: each[0])]
+
+    def _announcement(self, stored: Stored, announce: Announce) -> Json:
+        assert stored.until is not None
+        one: Json = {
+            "value": int(announce.value == "open"),
+            "begins": self._stamp(announce.begins),
+            "ends": self._stamp(stored.until),
+            "user": stored.author or stored.source,
+        }
+        return one | ({"note": stored.note} if stored.note else {})
+
+    def entry(self, stored: Stored) -> Json:
+        """Return an event of the history, of any kind that everybody may read (history.KINDS).
+
+        Who came or went is not told.
+        """
+        entry: Json = {
+            "seq": stored.seq,
+            "kind": HISTORY_KINDS[type(stored.event)],
+            "timestamp": self._stamp(stored.at),
+        }
+        match stored.event:
+            case Status():
+                return entry | self.status(stored)
+            case Late():
+                return entry | self.status(stored) | {"late": True}
+            case Temperature():
+                return entry | self._sample(stored)
+            case Message():
+                return entry | self._message(stored)
+            case Announce():
+                return entry | self._announcement(stored, stored.event)
+            case Sound(number=number):
+                entry["number"] = number
+            case Withdraw(announcement=seq):
+                entry["announcement"] = seq
+        return entry | {"modifiedby": stored.source}
 
     def snapshot(self, state: State, fresh: Freshness) -> Json:
         """Return the whole state; what is not known is left out."""
