@@ -107,9 +107,12 @@ def test_page(benchmark: Any) -> None:
             "home.html",
             "en",
             current="home",
-            state=view(STATE, FRESH, config),
+            state=view(STATE, FRESH, config, {}),
             data=WIRE.snapshot(STATE, FRESH),
             sensor_names={},
+            said=None,
+            summary={},
+            palette="blind",
         )
         return page.data
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -253,11 +254,23 @@ def _add(connection: AsyncConnection) -> Any:
 
 
 class Rollup:
-    """Bring the hours up to date in the background, so gently that the log's writers hardly notice."""
+    """Bring the hours up to date in the background, so gently that the log's writers hardly notice.
 
-    def __init__(self, engine: AsyncEngine, counters: Counters, *, every: float = EVERY) -> None:
+    Args:
+        caught_up: called when they were far behind and no longer are.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        counters: Counters,
+        caught_up: Callable[[], None] = lambda: None,
+        *,
+        every: float = EVERY,
+    ) -> None:
         self._engine = engine
         self._counters = counters
+        self._caught_up = caught_up
         self._every = every
         self._ending = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -276,9 +289,13 @@ class Rollup:
 
     async def _keep_up(self) -> None:
         delay = PAUSE
+        was_behind = False
         while not await self._ends_within(delay):
             try:
                 is_behind = await take_in(self._engine)
+                if was_behind and not is_behind:
+                    self._caught_up()
+                was_behind = is_behind
                 delay = PAUSE if is_behind else self._every + random.uniform(0, JITTER)  # noqa: S311
             except (SQLAlchemyError, OSError) as error:
                 self._counters["rollup_failed_total"] += 1

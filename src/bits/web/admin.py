@@ -111,7 +111,7 @@ async def admin_page(request: Request) -> HTTPResponse:
         request,
         "admin.html",
         user=user.name,
-        state=view(ctx.live.state, ctx.live.fresh, ctx.config),
+        state=view(ctx.live.state, ctx.live.fresh, ctx.config, ctx.roster.listed),
         done=request.args.get("done"),
         closing=ctx.caretaker.closing,
         sign=ctx.caretaker.sign,

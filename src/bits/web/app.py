@@ -47,6 +47,7 @@ from bits.web import (
     people,
     reload,
     spaceapi,
+    temperatures,
     tokens,
     v1,
     wiki,
@@ -61,6 +62,7 @@ from bits.web.live import Live
 from bits.web.outlook import Outlooks
 from bits.web.pages import HomePage
 from bits.web.render import Assets, Renderer
+from bits.web.temperatures import Temperatures
 from bits.web.v1.guard import Limiter
 from bits.web.v1.routes import StateBody
 from bits.workers import supervise
@@ -73,7 +75,7 @@ GRACE = 2.0
 # Clients that connect at once wait here until they are accepted; the kernel caps it at net.core.somaxconn.
 BACKLOG = 65535
 
-PUBLIC = pages, history, download, wiki, outlook, badge, feeds, install
+PUBLIC = pages, temperatures, history, download, wiki, outlook, badge, feeds, install
 MACHINES = api, behind, v1, spaceapi
 MEMBERS = admin, people, account, announcements, manage, tokens
 PARTS = *PUBLIC, *MACHINES, *MEMBERS
@@ -141,6 +143,7 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
         await ctx.caretaker.start()
         await ctx.forecaster.start()
         ctx.rollup.start()
+        ctx.temperatures.start()
         ctx.front.start(app, web)
         await ctx.ingest.start(control)
 
@@ -159,6 +162,7 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
             await app.cancel_task("reload", raise_exception=False)
         await ctx.front.stop(GRACE)
         await ctx.ingest.stop()
+        await ctx.temperatures.stop()
         await ctx.rollup.stop()
         await ctx.forecaster.stop()
         ctx.caretaker.stop()
@@ -219,11 +223,13 @@ def make_context(config: Config) -> Context:
     )
     forecaster = Forecaster(config, store, counters, utc_now, lambda: pushes.fresh.unknown, lambda: outlooks.outdate())
     outlooks = Outlooks(config, forecaster, utc_now)
+    past = Temperatures(engine, utc_now, config.sensor_names, counters)
     # In this order: people first, then what follows from the event, then the bridges.
     bus.subscribe(pushes.on_events)
     bus.subscribe(liveness.on_events)
     bus.subscribe(forecaster.on_events)
     bus.subscribe(outlooks.on_events)
+    bus.subscribe(past.on_events)
     bus.subscribe(ingest.on_events)
     bus.subscribe(devices.on_events)
     bus.subscribe(caretaker.on_events)
@@ -242,7 +248,8 @@ def make_context(config: Config) -> Context:
         liveness=liveness,
         live=pushes,
         forecaster=forecaster,
-        rollup=Rollup(engine, counters),
+        rollup=Rollup(engine, counters, past.outdate),
+        temperatures=past,
         outlooks=outlooks,
         front=front,
         ingest=ingest,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bits.web.outlook import Outlooks
     from bits.web.pages import HomePage
     from bits.web.render import Assets, Renderer
+    from bits.web.temperatures import Temperatures
     from bits.web.v1.guard import Limiter
     from bits.web.v1.routes import StateBody
 
@@ -51,6 +52,7 @@ class Context:
     live: Live
     forecaster: Forecaster
     rollup: Rollup
+    temperatures: Temperatures
     outlooks: Outlooks
     front: Front
     ingest: Ingest

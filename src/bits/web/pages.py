@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import TypeGuard
 
 from sanic import Blueprint, HTTPResponse, NotFound, Request
 
 from bits.config import Config
-from bits.events import Message, Temperature
+from bits.events import Announce, Event, Message, Stored, Temperature
 from bits.state import Freshness, State
 from bits.web import context
 from bits.web.body import LANGUAGE_VARIES, Body
@@ -28,6 +30,7 @@ class Sensor:
     name: str
     value: float
     at: datetime
+    trend: str  # "rising", "falling", "steady"; empty: nothing can be said
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,38 +41,102 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
+class Coming:
+    """An opening or a closure to come. Fields as in Announce and Stored."""
+
+    value: str
+    begins: datetime
+    ends: datetime
+    note: str | None
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """The state as a page shows it."""
 
     value: str
     since: datetime | None
     source: str
+    user: str  # who set it, where everybody may read the name
+    note: str | None
+    until: datetime | None
     stale: bool
     heard: datetime | None
     sensors: list[Sensor]
     message: Words | None
     people: int
+    names: list[str]
+    coming: list[Coming]
 
 
-def view(state: State, fresh: Freshness, config: Config) -> View:
-    """Choose what a page shows of a state."""
+TREND_SPAN = timedelta(hours=1)  # looked back
+TREND_STEADY = 0.3  # °C that a thermometer may wander without meaning anything
+
+
+def trend(history: Sequence[Stored], sensor: int) -> str:
+    """Tell where a sensor's temperature is going: its newest sample against its oldest of the last hour.
+
+    The script does the same (client/state.ts).
+
+    Args:
+        history: samples, newest first.
+    """
+    own = [(stored.at, stored.event.value) for stored in history if is_of(stored.event, sensor)]
+    recent = [value for at, value in own if own[0][0] - at <= TREND_SPAN]
+    if len(recent) < 2:
+        return ""
+    difference = recent[0] - recent[-1]
+    return "rising" if difference > TREND_STEADY else "falling" if difference < -TREND_STEADY else "steady"
+
+
+def is_of(event: Event, sensor: int) -> TypeGuard[Temperature]:
+    return isinstance(event, Temperature) and event.sensor == sensor
+
+
+def coming(state: State, now: datetime) -> list[Coming]:
+    """Return what was announced and is not over, in the order it begins."""
+    found = []
+    for stored in state.announced.values():
+        if stored and stored.until and stored.until > now and isinstance(stored.event, Announce):
+            who = stored.author or stored.source
+            found.append(Coming(stored.event.value, stored.event.begins, stored.until, stored.note, who))
+    return sorted(found, key=lambda each: each.begins)
+
+
+def view(state: State, fresh: Freshness, config: Config, listed: Mapping[int, str]) -> View:
+    """Choose what a page shows of a state.
+
+    Args:
+        listed: the names that everybody may read, by the members' numbers.
+    """
     sensors = []
     for sensor, stored in sorted(state.sensors.items()):
         assert isinstance(stored.event, Temperature)
-        sensors.append(Sensor(sensor, config.sensor_names.get(sensor, ""), stored.event.value, stored.at))
+        sensors.append(
+            Sensor(
+                sensor, config.sensor_names.get(sensor, ""), stored.event.value, stored.at, trend(state.history, sensor)
+            )
+        )
     message = None
     if state.message:
         assert isinstance(state.message.event, Message)
         message = Words(state.message.event.text, state.message.author or state.message.source, state.message.at)
+    status = state.status
     return View(
         value=(not fresh.unknown and state.value) or "unknown",
-        since=state.status.at if state.status else None,
-        source=state.status.source if state.status else "",
+        since=status.at if status else None,
+        source=status.source if status else "",
+        user=status.author if status and status.author and status.author in listed.values() else "",
+        note=status.note if status else None,
+        until=status.until if status else None,
         stale=fresh.stale,
         heard=state.heard,
         sensors=sensors,
         message=message,
         people=len(state.people),
+        names=sorted(listed[person] for person in state.people if person in listed),
+        coming=coming(state, datetime.now(UTC)),
     )
 
 
@@ -83,7 +150,7 @@ class HomePage:
     def body(self, ctx: Context, language: str, palette: str, template: str = "home.html") -> Body:
         """Return the page, or with outlook.html just what of it changes as time goes by."""
         live = ctx.live
-        version = live.version, ctx.outlooks.version
+        version = live.version, ctx.outlooks.version, ctx.temperatures.version
         if self._version != version:
             self._version = version
             self._pages.clear()
@@ -94,7 +161,8 @@ class HomePage:
                 language,
                 vary=COOKIE_VARIES,
                 current="home",
-                state=view(live.state, live.fresh, ctx.config),
+                state=view(live.state, live.fresh, ctx.config, ctx.roster.listed),
+                summary=ctx.temperatures.summary,
                 data=live.channels["ms"].wire.snapshot(live.state, live.fresh),
                 sensor_names={str(sensor): name for sensor, name in ctx.config.sensor_names.items()},
                 said=ctx.outlooks.said(),

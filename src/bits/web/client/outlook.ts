@@ -2,7 +2,7 @@
 
 const EVERY = 5 * 60 * 1000; // milliseconds
 const SPREAD = 3000; // everybody hears of a change at once; not everybody asks at once what follows from it
-const PARTS = ["outlook", "forecast"];
+const PARTS = ["outlook", "forecast", "past"];
 
 export class Outlook {
   paused = false;
@@ -38,10 +38,11 @@ export class Outlook {
       const old = document.getElementById(id);
       const fresh = page.getElementById(id);
       if (!old || !fresh || old.isEqualNode(fresh)) continue;
-      const unfolded = old.querySelector("details")?.open ?? false;
+      const unfolded = (old instanceof HTMLDetailsElement ? old : old.querySelector("details"))?.open ?? false;
       const held = old.contains(document.activeElement);
       if (held) continue; // somebody is reading here with the keyboard: next time
       for (const details of fresh.querySelectorAll("details")) details.open = unfolded;
+      if (fresh instanceof HTMLDetailsElement) fresh.open = unfolded;
       old.replaceWith(fresh);
     }
   }

@@ -2,7 +2,7 @@
 
 import type { Chart } from "./chart";
 import { trend } from "./state";
-import type { Link, Sample, Snapshot, Value } from "./types";
+import type { Announcement, Link, Sample, Snapshot, Value } from "./types";
 
 export type Strings = Record<string, string>;
 
@@ -16,6 +16,7 @@ const MARKS: Record<Value, string> = {
 
 const SYMBOLS: Record<Value, string> = { open: "●", closed: "■", away: "▲", unknown: "?" };
 const NO_SAMPLES: readonly Sample[] = []; // always the same: the chart redraws for another
+const MINUTE_MS = 60_000;
 const ARROWS = { rising: "▲", falling: "▼", steady: "–" } as const;
 
 function one(id: string): HTMLElement {
@@ -41,6 +42,7 @@ export class View {
   private readonly moment: Intl.DateTimeFormat;
   private readonly decimal: Intl.NumberFormat;
   private chart: Chart | undefined;
+  private state: Snapshot | undefined;
   private readonly title = document.body.dataset.space ?? "BITS";
 
   constructor(
@@ -61,6 +63,7 @@ export class View {
       minute: "2-digit",
     });
     this.decimal = new Intl.NumberFormat(this.locale, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+    window.setInterval(() => this.state && this.showAnnounced(this.state.announced), MINUTE_MS);
   }
 
   private string(key: string, values: Record<string, string> = {}): string {
@@ -92,6 +95,9 @@ export class View {
     const hero = one("hero");
     hero.dataset.value = value;
     say(one("status"), word);
+    // For who listens: told once for each turn, and not what the page began with.
+    if (this.state && this.state.status?.value !== state.status?.value) say(one("told"), word);
+    this.state = state;
     document.title = `${SYMBOLS[value]} ${word} – ${this.title}`;
     const icon = `data:image/svg+xml,${encodeURIComponent(
       `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">${MARKS[value]}</svg>`,
@@ -99,25 +105,60 @@ export class View {
     const favicon = document.querySelector<HTMLLinkElement>("link[rel=icon]");
     if (favicon && favicon.href !== icon) favicon.href = icon;
 
+    const known = value === "unknown" ? undefined : state.status;
     const since = one("since");
-    since.hidden = !state.status || value === "unknown";
-    if (state.status && value !== "unknown") {
-      this.sentence(since, "since", state.status.timestamp, { who: this.who(state.status.modifiedby) });
-    }
-    const stale = one("stale");
-    stale.hidden = !state.stale;
-    if (state.stale) {
-      if (state.heard === undefined) say(stale, this.string("never_heard"));
-      else this.sentence(stale, "silent", state.heard);
-    }
+    since.hidden = !known;
+    if (known) this.sentence(since, "since", known.timestamp, { who: this.who(known.modifiedby, known.user) });
+    one("note").hidden = !known?.note && !known?.until;
+    say(one("note-text"), known?.note ?? "");
+    const until = one("until");
+    until.hidden = !known?.until;
+    if (known?.until) this.sentence(until, "until", known.until);
+    this.showHeard(state);
     this.showSensors(state);
     this.showMessage(state);
     say(one("people"), this.people(state.people.count));
+    const names = one("names");
+    names.hidden = !state.people.names;
+    say(names, state.people.names?.join(", ") ?? "");
+    this.showAnnounced(state.announced);
     this.chart?.update(state.tempinthist ?? NO_SAMPLES);
   }
 
-  private who(source: string): string {
-    return this.string(source === "BITS" ? "board" : source);
+  private showHeard(state: Snapshot): void {
+    const heard = one("heard");
+    const stale = one("stale");
+    heard.hidden = state.stale;
+    stale.hidden = !state.stale;
+    const line = state.stale ? stale : heard;
+    if (state.heard === undefined) say(line, this.string("never_heard"));
+    else this.sentence(line, state.stale ? "silent" : "heard", state.heard);
+  }
+
+  private who(source: string, user: string | undefined): string {
+    const means = this.string(source === "BITS" ? "board" : source);
+    return user ? `${user} (${means})` : means;
+  }
+
+  private showAnnounced(announced: readonly Announcement[]): void {
+    const rows = announced
+      .filter((each) => each.ends > Date.now())
+      .map((each) => {
+        const row = document.createElement("li");
+        const word = make("span", this.string(each.value ? "open" : "closed"), "word");
+        word.dataset.value = each.value ? "open" : "closed";
+        const span = document.createElement("span");
+        span.append(this.time(each.begins), " – ", this.time(each.ends));
+        row.append(word, " ", span);
+        if (each.note) row.append(" ", make("span", each.note, "words"));
+        row.append(" ", make("span", each.user, "byline"));
+        return row;
+      });
+    one("coming-card").hidden = rows.length === 0;
+    const list = one("coming");
+    if (rows.map((row) => row.textContent).join() !== [...list.children].map((row) => row.textContent).join()) {
+      list.replaceChildren(...rows);
+    }
   }
 
   private people(count: number): string {
@@ -177,11 +218,12 @@ export class View {
   /** Load the chart and keep it up to date from here on. */
   async addChart(state: () => Snapshot): Promise<void> {
     const { Chart } = await import("./chart");
-    this.chart = new Chart(one("chart"), {
+    const tools = { spans: one("spans"), zoom: one("zoom"), summary: one("chart-summary") };
+    this.chart = new Chart(one("chart"), tools, {
       locale: this.locale,
-      time: this.string("time"),
       timeZone: this.timeZone,
       name: (sensor) => this.sensorName(sensor),
+      string: (key, values) => this.string(key, values),
     });
     this.chart.update(state().tempinthist ?? NO_SAMPLES);
   }
