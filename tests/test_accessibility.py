@@ -18,7 +18,7 @@ sync_api = pytest.importorskip("playwright.sync_api")
 
 pytestmark = pytest.mark.browser
 
-PUBLIC_PAGES = ["/", "/blind", "/log", "/log?offset=1&limit=1", "/info", "/login", "/nowhere"]
+PUBLIC_PAGES = ["/", "/blind", "/log", "/log?offset=1&limit=1", "/info", "/login", "/nowhere", "/offline", "/widget"]
 MEMBER_PAGES = ["/admin", "/people", "/devices"]
 ADMIN_PAGES: list[str] = []
 

@@ -61,6 +61,18 @@ def test_search_engines_are_told_what_is_public(make_server: Make, url: str) -> 
     assert (b"<loc>https://space.example/log</loc>" in body) == bool(url)
 
 
+@pytest.mark.parametrize("url", ["", "https://space.example"])
+def test_links_to_the_homepage_have_a_preview(make_server: Make, url: str) -> None:
+    server = make_server(public_url=url, space_name="Lab", stale_after="0")
+    server.say("status 1")
+    page = server.get("/")[2].decode()
+    assert '<meta property="og:title" content="Lab: Open">' in page
+    # Previews need whole addresses, and Host is anybody's word: there are none unless they are configured.
+    assert ('<meta property="og:image" content="https://space.example/bits_presence.png">' in page) == bool(url)
+    assert ('<link rel="canonical" href="https://space.example/">' in page) == bool(url)
+    assert server.get("/bits_presence.png")[0] == 200
+
+
 def test_no_other_page_may_be_framed(server: Server) -> None:
     for path in ("/", "/log", "/login", "/nowhere"):
         _, headers, _ = server.get(path, Accept="text/html")

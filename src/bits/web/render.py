@@ -143,6 +143,7 @@ class Renderer:
             "asset": assets.url,
             "time_zone": str(zone),
             "developer_mode": config.developer_mode,
+            "public_url": config.public_url,
             "offline": config.web_offline,
         }
         return environment
