@@ -252,7 +252,22 @@ test("notices that a stream is held back, and asks instead of listening", async 
   await browser.pass(5000);
   assert.equal(browser.transport, "long-poll");
   await browser.pass(200);
-  assert.equal(browser.fetched.at(-1), "/data?since=7&stale=0&wait=25");
+  assert.equal(browser.fetched.at(-1), "/data?since=7&stale=0&wait=3.125");
+});
+
+test("long polls wait longer each time, as far as the network bears it", async () => {
+  const browser = new Browser(7);
+  const waits: number[] = [];
+  browser.answers["/data?since"] = (path) => {
+    const wait = Number(/wait=(.*)/.exec(path)![1]);
+    waits.push(wait);
+    return wait > 10 ? never() : new Promise((resolve) => browser.setTimeout(() => resolve([]), wait * 1000));
+  };
+  browser.onSocket = (socket) => browser.setTimeout(() => socket.break(), 0);
+  browser.connection.start();
+  await browser.pass(31_600);
+  assert.deepEqual(waits, [0, 3.125, 6.25, 12.5, 0]);
+  assert.equal(browser.transport, "long-poll", "it was good before, and is tried again");
 });
 
 test("polls where nothing waits, and goes on trying better ways beside it, ever more rarely", async () => {
@@ -436,7 +451,7 @@ class Net {
         if (path.endsWith("wait=0")) return [];
         return new Promise((resolve) => {
           const close = this.listen(path, "fine", (frames) => (close(), resolve(frames)), true);
-          browser.setTimeout(() => (close(), resolve([])), 25_000);
+          browser.setTimeout(() => (close(), resolve([])), 1000 * Number(/wait=(.*)/.exec(path)![1]));
         });
       },
       "/data": () => (this.weather.data === "refused" ? refuse() : { ...SNAPSHOT, seq: this.seq }),

@@ -126,13 +126,13 @@ function repeat(
 }
 
 const longPoll: Open = (world, base, known, listener, { wait, gap, greet }) => {
-  let ms = 0; // the first is answered at once, which shows that it works
+  let ms = 0; // the first is answered at once; how long one may wait here is found out by and by
   return repeat(world, listener, gap, () => {
     const { seq, stale } = known();
     const query = seq === undefined ? "?" : `${after(seq)}&${stale === undefined ? "" : `stale=${+stale}&`}`;
     const url = `${base}/data${query}wait=${ms / 1000}`;
     const patience = ms + greet;
-    ms = wait;
+    ms = ms ? Math.min(wait, 2 * ms) : wait / 8;
     return [url, "no-store", patience];
   });
 };
