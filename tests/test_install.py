@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import Any
 
@@ -133,6 +135,14 @@ def test_a_browser_would_install_it(server: Server, open_page: Callable[..., Any
     assert {error["errorId"] for error in errors} <= {"in-incognito"}
 
 
+class BadGateway(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(502)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 @pytest.mark.browser
 def test_without_a_connection_the_last_state_is_shown_as_old(make_server: Make, open_page: Callable[..., Any]) -> None:
     server = make_server(time_zone="Europe/Rome", space_name="Lab")
@@ -165,6 +175,14 @@ def test_without_a_connection_the_last_state_is_shown_as_old(make_server: Make, 
     shoot(page, "offline-log")
     page.locator("main a").click()
     expect(page.locator("#kept")).to_be_visible()
+    # A proxy before a server that is down is no connection either.
+    with ThreadingHTTPServer(("127.0.0.1", int(server.settings["web_port"])), BadGateway) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever)
+        thread.start()
+        page.reload()
+        expect(page.locator("#kept")).to_be_visible()
+        proxy.shutdown()
+        thread.join()
     server.start()
     server.say("status 1")
     page.evaluate("dispatchEvent(new Event('online'))")

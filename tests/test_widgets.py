@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import signal
 import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
@@ -268,14 +269,69 @@ def test_the_element_says_unknown_when_it_cannot_reach_the_space(
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("held_back", [False, True])
 def test_the_element_polls_where_streams_do_not_come_through(
-    server: Server, elsewhere: Elsewhere, open_page: Callable[..., Any]
+    server: Server, elsewhere: Elsewhere, open_page: Callable[..., Any], held_back: bool
 ) -> None:
     server.say("status 1")
     page = open_page("about:blank", quiet=False)
-    page.route("**/events*", lambda route: route.abort())
+    page.clock.install()
+    page.route("**/events*", lambda route: None if held_back else route.abort())
     page.goto(elsewhere.show(server.url, "<bits-status>Lab</bits-status>"))
-    expect(page.locator("[role=status]")).to_have_text("Open")
+    word = page.locator("[role=status]")
+    expect(word).to_have_text("…")
+    for _ in range(3 if held_back else 1):
+        page.clock.run_for(6000)
+    expect(word).to_have_text("Open")
+    server.say("status 0")
+    page.clock.run_for(20_000)
+    expect(word).to_have_text("Closed")
+
+
+@pytest.mark.browser
+def test_the_element_notices_a_stream_that_has_died_in_silence(
+    make_server: Callable[..., Server], elsewhere: Elsewhere, open_page: Callable[..., Any]
+) -> None:
+    server = make_server(stale_after="0")
+    server.say("status 1")
+    page = open_page("about:blank", quiet=False)
+    page.clock.install()
+    page.goto(elsewhere.show(server.url, "<bits-status>Lab</bits-status>"))
+    word = page.locator("[role=status]")
+    expect(word).to_have_text("Open")
+    server.process.send_signal(signal.SIGSTOP)  # its connections stay, and say nothing
+    try:
+        page.clock.run_for(91_000)
+        for _ in range(4):
+            page.clock.run_for(15_000)
+        expect(word).to_have_text("Unknown")
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    server.say("status 0")
+    page.clock.run_for(61_000)
+    expect(word).to_have_text("Closed")
+
+
+@pytest.mark.browser
+def test_the_element_rests_while_nobody_looks(
+    make_server: Callable[..., Server], elsewhere: Elsewhere, open_page: Callable[..., Any]
+) -> None:
+    server = make_server(stale_after="0")
+    server.say("status 1")
+    page = open_page(elsewhere.show(server.url, "<bits-status>Lab</bits-status>"))
+    word = page.locator("[role=status]")
+    expect(word).to_have_text("Open")
+
+    def look(hidden: str) -> None:
+        page.evaluate(f"Object.defineProperty(document, 'hidden', {{value: {hidden}, configurable: true}})")
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    look("true")
+    wait_until(lambda: server.metric("push_clients") == 0, "the rest")
+    server.say("status 0")
+    look("false")
+    expect(word).to_have_text("Closed")
+    assert server.metric("push_clients") == 1
 
 
 @pytest.mark.browser

@@ -42,23 +42,11 @@ ICONS = {
 }
 
 # What is not for search engines: members' pages, machines' addresses, and history at any depth but the first.
-UNINDEXED = (
-    *("/admin", "/login", "/logout", "/account", "/manage", "/devices", "/people", "/message", "/announcements"),
-    *(
-        "/api/",
-        "/data",
-        "/events",
-        "/ws",
-        "/status",
-        "/metrics",
-        "/healthz",
-        "/readyz",
-        "/outlook",
-        "/widget",
-        "/offline",
-    ),
-    *("/log?", "/log.", "/wiki/*/edit", "/wiki/*/history", "/*?palette="),
-)
+UNINDEXED = """
+    /admin /login /logout /account /manage /devices /people /message /announcements /tokens
+    /api/ /openapi.json /data /events /ws /status /temperatures /metrics /healthz /readyz
+    /outlook /widget /offline /log? /log. /wiki/*/edit /wiki/*/history /*?palette=
+"""
 INDEXED = ("/", "/log", "/info")
 
 
@@ -174,7 +162,7 @@ async def offline(request: Request) -> HTTPResponse:
 @get(bp, "/robots.txt")
 async def robots(request: Request) -> HTTPResponse:
     """Search engines are welcome to the public pages."""
-    lines = ["User-agent: *", *(f"Disallow: {path}" for path in UNINDEXED)]
+    lines = ["User-agent: *", *(f"Disallow: {path}" for path in UNINDEXED.split())]
     if url := context.of(request).config.public_url:
         lines += ["", f"Sitemap: {url}/sitemap.xml"]
     return text("\n".join(lines) + "\n", headers={"Cache-Control": DAY})
