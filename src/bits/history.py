@@ -93,15 +93,14 @@ def _of_kind(wanted: Filter, kind: str, before: Place | None, after: Place | Non
     found = select(EVENT).where(EVENT.c.kind == kind)
     if wanted.source is not None:
         found = found.where(EVENT.c.source == wanted.source)
-    if wanted.since is not None:
-        found = found.where(EVENT.c.at >= wanted.since)
-    if wanted.until is not None:
-        found = found.where(EVENT.c.at < wanted.until)
+    # One bound on each side, whatever is asked for: with more of them SQLite would choose the wrong index.
+    lower = [each for each in (wanted.since and Place(wanted.since, 0), after) if each]
+    upper = [each for each in (wanted.until and Place(wanted.until, 0), before) if each]
     place = tuple_(EVENT.c.at, EVENT.c.seq)
-    if before is not None:
-        found = found.where(place < _values(before))
-    if after is not None:
-        found = found.where(place > _values(after))
+    if lower:
+        found = found.where(place > _values(max(lower)))
+    if upper:
+        found = found.where(place < _values(min(upper)))
     return found
 
 

@@ -246,7 +246,7 @@ async def log(request: Request) -> HTTPResponse:
         if more is None:
             return None
         size = {"limit": limit} if limit != LIMIT else {}
-        parameters = {**more, **size, **chosen.parameters()}
+        parameters = {**more, **size, **chosen.parameters()} | more
         if shape == "json":
             parameters |= {
                 name: request.args.get(name) for name in ("kind", "format", "timestamps") if name in request.args
