@@ -18,8 +18,19 @@ sync_api = pytest.importorskip("playwright.sync_api")
 
 pytestmark = pytest.mark.browser
 
-PUBLIC_PAGES = ["/", "/blind", "/log", "/log?offset=1&limit=1", "/info", "/login", "/nowhere", "/offline", "/widget"]
-MEMBER_PAGES = ["/admin", "/people", "/devices"]
+PUBLIC_PAGES = [
+    "/",
+    "/blind",
+    "/log",
+    "/log?offset=1&limit=1",
+    "/info",
+    "/login",
+    "/nowhere",
+    "/offline",
+    "/widget",
+    "/api/v1/",
+]
+MEMBER_PAGES = ["/admin", "/people", "/devices", "/tokens"]
 ADMIN_PAGES: list[str] = []
 
 AXE = ROOT / "src/bits/web/client/node_modules/axe-core/axe.min.js"

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import html
 import json
+import os
+import re
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator, validate
 
-from tests.conftest import Server
+from bits.web.v1 import routes
+from bits.web.v1.problem import KINDS
+from tests.conftest import ROOT, Server
 from tests.test_admin import PASSWORD, SECRET, Browser
 from tests.test_tokens import make_token
 
@@ -180,6 +189,23 @@ def test_a_cursor_from_nowhere_makes_no_sense(client: Client) -> None:
     assert client.get("/events?since=0001-01-01T00:00:00%2B14:00&limit=1")["events"]
 
 
+def test_past_temperatures_are_down_sampled(client: Client) -> None:
+    client.server.say("temperature 5 10", "temperature 5 20")
+    found = client.get("/history?points=1")
+    sensor = next(each for each in found["sensors"] if each["sensor"] == 5)
+    assert sensor["points"] == [
+        {"timestamp": sensor["points"][0]["timestamp"], "mean": 15.0, "low": 10.0, "high": 20.0}
+    ]
+    assert found["step"] == 86400
+    span = datetime.fromisoformat(found["until"]) - datetime.fromisoformat(found["since"])
+    assert span == timedelta(days=1)
+    assert client.get("/history?until=2020-01-01T00:00:00Z")["sensors"] == []
+    assert client.get("/history?until=0001-01-01T12:00:00Z")["sensors"] == []
+    for wrong in ("since=2020-01-02T00:00:00Z&until=2020-01-01T00:00:00Z", "since=1900-01-01T00:00:00Z"):
+        status, _, problem = client.ask("GET", f"/history?{wrong}")
+        assert (status, kind(problem)) == (422, "not-sensible")
+
+
 # --- writing
 
 
@@ -318,3 +344,100 @@ def test_any_site_may_ask(client: Client) -> None:
     assert "Authorization" in headers["access-control-allow-headers"]
     assert "access-control-allow-credentials" not in headers
     assert client.ask("OPTIONS", "/announcements/1")[1]["access-control-allow-methods"] == "DELETE, OPTIONS"
+
+
+# --- the description
+
+
+def test_the_description_holds(client: Client) -> None:
+    """Its schemas are JSON Schema, its references lead somewhere, its examples are what it says."""
+    told = client.get("/openapi.json")
+    assert told["openapi"].startswith("3.1.")
+    schemas = told["components"]["schemas"]
+    for schema in schemas.values():
+        Draft202012Validator.check_schema(schema)
+    names: list[str] = []
+    for path, operations in told["paths"].items():
+        for operation in operations.values():
+            names.append(operation["operationId"])
+            assert operation["summary"] and operation["description"]
+            assert {each["name"] for each in operation["parameters"] if each["in"] == "path"} == set(
+                re.findall(r"{(\w+)}", path)
+            )
+            assert {"400", "500"} <= set(operation["responses"])
+            assert ("security" in operation) == ({"401", "403", "429"} <= set(operation["responses"]))
+            for response in [*operation["responses"].values(), operation.get("requestBody", {"description": "it"})]:
+                for media in response.get("content", {}).values():
+                    examples = [media["example"]] if "example" in media else []
+                    examples += [each["value"] for each in media.get("examples", {}).values()]
+                    assert examples
+                    for example in examples:
+                        validate(example, {**media["schema"], "components": {"schemas": schemas}}, Draft202012Validator)
+    assert len(names) == len(set(names))
+    for name in re.findall(r'"\$ref": "#/components/schemas/([^"]+)"', json.dumps(told)):
+        assert name in schemas
+    assert {"get_state", "get_events", "get_history", "get_forecast", "get_messages", "withdraw"} <= set(names)
+
+
+def test_the_page_says_what_the_description_says(client: Client) -> None:
+    told = client.get("/openapi.json")
+    status, headers, page = client.ask("GET", "/", accept="text/html")
+    assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
+    text = page.decode()
+    for path, operations in told["paths"].items():
+        for method in operations:
+            assert f"<code>{method.upper()} {path}</code>" in text
+    for name in (*told["components"]["schemas"], *KINDS):
+        assert f'id="{name}"' in text
+    targets = set(re.findall(r'href="#([^"]+)"', text)) - {"main"}
+    assert targets <= set(re.findall(r'id="([^"]+)"', text))
+    assert "http://" not in text and "<script" not in text  # nothing comes from elsewhere
+
+
+def test_the_examples_on_the_page_run(client: Client) -> None:
+    """In a shell, as they stand there."""
+    text = html.unescape(client.ask("GET", "/")[2].decode())
+    commands = re.findall(r"<code>(curl [^<]+)</code>", text)
+    assert len(commands) == len(routes.table.operations)
+    environment = {"URL": client.server.url, "TOKEN": client.token or "", "PATH": os.environ["PATH"]}
+    for command in commands:
+        script = command.replace("curl ", "curl -sS -w '\\n%{http_code}' ", 1)
+        ran = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, timeout=20)
+        assert ran.stderr == ""
+        status = int(ran.stdout.rpartition("\n")[2])
+        # What the examples announce is long over, and what they withdraw was never announced.
+        expected = 422 if "announcements" in command and "--json" in command else 404 if "DELETE" in command else 0
+        assert status == expected or (not expected and 200 <= status < 300), (command, ran.stdout)
+
+
+def test_schemathesis_finds_nothing(client: Client, tmp_path: Path) -> None:
+    """Whatever the description allows, and more: all checks, sensible data and nonsense."""
+    client.server.say("status 1", "temperature 0 21.5", "enter 1", "message Q2lhbw==", "sound 1")
+    (tmp_path / "schemathesis.toml").write_text(
+        f"""
+        hooks = "{ROOT}/tests/near_dates.py"
+        [checks]
+        # 422: as described, but makes no sense, which no schema can say. 404: withdrawn already.
+        positive_data_acceptance.expected-statuses = ["2xx", "404", "422"]
+        [warnings]
+        fail-on = true
+        [[operations]]
+        # Most dates that a schema allows are past, or far.
+        include-path = "/api/v1/announcements"
+        warnings = false
+        """
+    )
+    ran = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("schemathesis"), "--config-file", "schemathesis.toml", "run"),
+            *(client.server.url + "/api/v1/openapi.json", "--checks", "all", "--mode", "all", "--max-examples", "15"),
+            *("--generation-deterministic", "--no-color", "--header", f"Authorization: Bearer {client.token}"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr
+    operations = len(routes.table.operations)
+    assert f"Tested: {operations}" in ran.stdout

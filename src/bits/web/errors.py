@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import logging
+from contextlib import suppress
 
 from sanic import HTTPResponse, NotFound, Request, SanicException
+from sanic.constants import HTTP_METHODS
+from sanic.exceptions import MethodNotAllowed
 
 from bits.web import context
 from bits.web.reader import language_of
@@ -44,6 +47,8 @@ async def explain(request: Request, error: Exception) -> HTTPResponse:
         status, sentence = 500, N_("Something went wrong on our side; it has been logged.")
     if isinstance(error, NotFound) and request.route is None:
         sentence = N_("There is no such page.")
+    if isinstance(error, MethodNotAllowed):
+        headers.setdefault("Allow", _allowed(request))
     ctx.counters[f'http_errors_total{{status="{status}"}}'] += 1
     if problem.concerns(request):
         ctx.counters[f'api_refused_total{{reason="{problem.kind_of(status, error)}"}}'] += 1
@@ -64,3 +69,13 @@ async def explain(request: Request, error: Exception) -> HTTPResponse:
         meant=difflib.get_close_matches(request.path, PAGES, n=1, cutoff=0.7) if status == 404 else [],
     )
     return HTTPResponse(page.data, status=status, headers=headers, content_type=page.content_type)
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods of a path: where it holds a parameter, Sanic's own refusal does not tell them."""
+    found = []
+    for method in HTTP_METHODS:
+        with suppress(SanicException):
+            request.app.router.get(request.path, method, request.headers.getone("host", None))
+            found.append(str(method))
+    return ", ".join(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from babel.dates import get_day_names
@@ -78,6 +78,7 @@ class Outlooks:
         return self._body("presence", self._presence)
 
     def api(self) -> Body:
+        """All there is, as shapes.Forecast in v1 declares it."""
         return self._body("api", self._api)
 
     def _body(self, name: str, make: Callable[[], dict[str, Any]]) -> Body:
@@ -138,22 +139,22 @@ def _hours(rows: figures.Table) -> figures.Table:
     return [[sum(row[hour * per : (hour + 1) * per]) / per for hour in range(24)] for row in rows]
 
 
-def _milliseconds(at: datetime) -> int:
-    return int(at.timestamp() * 1000)
+def _iso(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _present_json(present: Present) -> dict[str, Any]:
     data: dict[str, Any] = {
-        "timestamp": _milliseconds(present.at),
+        "timestamp": _iso(present.at),
         "open": present.is_open,
         "step_minutes": MINUTES,
         "forecast": [round(p, 4) for p in present.p],
     }
     if present.until:
-        data["until"] = _milliseconds(present.until)
+        data["until"] = _iso(present.until)
     if present.opening:
         at, p, is_likely = present.opening
-        data["opening"] = {"timestamp": _milliseconds(at), "forecast": round(p, 4), "likely": is_likely}
+        data["opening"] = {"timestamp": _iso(at), "forecast": round(p, 4), "likely": is_likely}
     return data
 
 
@@ -164,14 +165,6 @@ def _present_json(present: Present) -> dict[str, Any]:
 async def presence(request: Request) -> HTTPResponse:
     """The chance of an open door for each half hour of the week, Monday 00:00 first."""
     answer = context.of(request).outlooks.presence().answer(request)
-    answer.headers.update(CORS)
-    return answer
-
-
-@get(bp, "/api/v1/forecast")
-async def forecast(request: Request) -> HTTPResponse:
-    """All there is: intervals, days, score, the next hours. Fields: docs/forecast.md."""
-    answer = context.of(request).outlooks.api().answer(request)
     answer.headers.update(CORS)
     return answer
 

@@ -79,6 +79,8 @@ def _operation(one: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": "Done." if one.answer is None else one.answer.__doc__}
     if one.answer is not None:
         answer["content"] = _json(one.answer, one.example)
+    if one.link:
+        answer["links"] = {one.link: {"operationId": one.link, "parameters": {"seq": "$response.body#/seq"}}}
     told: dict[str, Any] = {
         "operationId": one.name,
         "summary": one.summary,
@@ -100,8 +102,8 @@ def _operation(one: Operation, schemas: dict[str, Any]) -> dict[str, Any]:
 @cache
 def document(table: Table) -> dict[str, Any]:
     """Return the description."""
-    shapes = [shape for one in table.operations for shape in (one.query, one.body, one.answer) if shape]
-    _, schemas = msgspec.json.schema_components([Problem, *dict.fromkeys(shapes)], ref_template=REFERENCE)
+    used = [shape for one in table.operations for shape in (one.query, one.body, one.answer) if shape]
+    _, schemas = msgspec.json.schema_components([Problem, *dict.fromkeys(used)], ref_template=REFERENCE)
     paths: dict[str, Any] = {}
     queries = dict(schemas)
     for one in table.operations:
@@ -132,23 +134,73 @@ def body(table: Table) -> Body:
     return Body(msgspec.json.encode(document(table)), "application/json", vary="Accept-Encoding")
 
 
+# --- as a page shows it
+
+
 @cache
 def sections(table: Table) -> list[dict[str, Any]]:
-    """Return the operations as a page shows them."""
+    """Return the operations."""
     paths = document(table)["paths"]
     return [
         {
-            **paths[one.template][one.method.lower()],
-            "method": one.method,
-            "path": one.template,
-            "status": one.status,
-            "answer": one.answer.__name__ if one.answer else "",
-            "kinds": kinds(one),
-            "example": _pretty(one.example) if one.example else "",
+            "name": one.name,
+            "title": f"{one.method} {one.template}",
+            "summary": one.summary,
+            "description": one.description,
+            "scope": one.scope,
             "curl": curl(one),
+            "parameters": [
+                _row(each["name"], each["schema"], each["description"])
+                for each in paths[one.template][one.method.lower()]["parameters"]
+            ],
+            "body": one.body.__name__ if one.body else None,
+            "status": one.status,
+            "answer": one.answer.__name__ if one.answer else None,
+            "kinds": kinds(one),
+            "example": _pretty(one.example) if one.example else None,
         }
         for one in table.operations
     ]
+
+
+@cache
+def shapes(table: Table) -> list[dict[str, Any]]:
+    """Return what goes over the wire."""
+    return [
+        {
+            "name": name,
+            "description": schema["description"],
+            "fields": [
+                _row(field, each, each.get("description", ""), optional=field not in schema["required"])
+                for field, each in schema["properties"].items()
+            ],
+        }
+        for name, schema in document(table)["components"]["schemas"].items()
+    ]
+
+
+def _row(name: str, schema: dict[str, Any], description: str, *, optional: bool = False) -> dict[str, Any]:
+    return {"name": name, "optional": optional, "values": _values(schema), "description": description}
+
+
+def _values(schema: dict[str, Any]) -> list[tuple[str, bool]]:
+    """Return what a field may be, as words, each with whether it is a shape's name."""
+    if "$ref" in schema:
+        return [(schema["$ref"].rpartition("/")[2], True)]
+    if "enum" in schema:
+        return [(", ".join(map(str, schema["enum"])), False)]
+    if "anyOf" in schema:
+        return [words for each in schema["anyOf"] for words in [*_values(each), (" or ", False)]][:-1]
+    if schema["type"] == "array":
+        return [("list of ", False), *_values(schema["items"])]
+    said = schema.get("format", schema["type"])
+    if "minimum" in schema or "maximum" in schema:
+        said += f" {schema.get('minimum', '')}–{schema.get('maximum', '')}"
+    if "maxLength" in schema:
+        said += f", at most {schema['maxLength']} characters"
+    if "default" in schema:
+        said += f" ({schema['default']})"
+    return [(said, False)]
 
 
 def _pretty(example: Any) -> str:

@@ -44,6 +44,7 @@ class Operation:
         status: of the answer.
         refusals: kinds of problems beside those that follow from the rest.
         example: of the answer; given: of the body; asked: of the query.
+        link: the name of what one may do with what was made, which takes its seq.
     """
 
     method: str
@@ -60,6 +61,7 @@ class Operation:
     example: Any
     given: Any
     asked: str
+    link: str
 
     @property
     def template(self) -> str:
@@ -89,6 +91,7 @@ class Table:
         example: Any = None,
         given: Any = None,
         asked: str = "",
+        link: str = "",
     ) -> Callable[[Handler], Handler]:
         """Declare an operation. Its handler gets the request, what the path holds, and what is asked for by name:
         token, query, body; it returns the answer."""
@@ -109,6 +112,7 @@ class Table:
                 example=example,
                 given=given,
                 asked=asked,
+                link=link,
             )
             self.operations.append(one)
 

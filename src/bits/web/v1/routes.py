@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from sanic import Blueprint, HTTPResponse, Request
 
-from bits import events
+from bits import events, rollup
 from bits.events import WEB, Report, Stored
 from bits.tokens import Token
 from bits.web import context
@@ -25,7 +25,8 @@ from bits.web.v1.problem import KINDS, Refusal
 bp = Blueprint("v1", url_prefix=BASE)
 table = Table(bp)
 
-YEAR = timedelta(days=366)
+DAY, YEAR = timedelta(days=1), timedelta(days=366)
+FIRST = datetime(1, 1, 1, tzinfo=UTC)  # that a calendar has
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 OPENED = shapes.Status(seq=4711, timestamp=NOON, modifiedby="web", value="open", user="anna", note="soldering evening")
@@ -36,8 +37,8 @@ CLOSURE = shapes.Announcement(
     timestamp=NOON,
     user="anna",
     value="closed",
-    begins=NOON + timedelta(days=1),
-    ends=NOON + timedelta(days=2),
+    begins=NOON + DAY,
+    ends=NOON + 2 * DAY,
     note="holiday",
 )
 RANG = shapes.Sound(seq=4715, timestamp=NOON, modifiedby="web", number=3)
@@ -158,6 +159,85 @@ async def get_messages(request: Request, query: shapes.Paging) -> shapes.Message
     return shapes.Messages(messages=shown, next=cursor if cursor else UNSET)  # type: ignore[arg-type]
 
 
+@table.operation(
+    "GET",
+    "/history",
+    summary="Past temperatures",
+    query=shapes.Span,
+    answer=shapes.History,
+    refusals=("not-sensible",),
+    example=shapes.History(
+        since=NOON,
+        until=NOON + DAY,
+        step=3600,
+        sensors=[
+            shapes.Sensor(sensor=0, name="Lab", points=[shapes.Point(timestamp=NOON, mean=21.5, low=21.2, high=21.8)])
+        ],
+    ),
+    asked="points=24",
+)
+async def get_history(request: Request, query: shapes.Span) -> shapes.History:
+    """Down-sampled, so that a chart of a day and one of ten years cost the same: up to two days from the samples, more
+    from the means of hours."""
+    ctx = context.of(request)
+    until = shapes.utc(query.until) if query.until is not UNSET else datetime.now(UTC)
+    since = shapes.utc(query.since) if query.since is not UNSET else max(until, FIRST + DAY) - DAY
+    try:
+        found = await rollup.series(ctx.engine, since, until, query.points)
+    except ValueError as error:
+        raise Refusal("not-sensible", f"{error}.", at="since") from None
+    names = ctx.config.sensor_names
+    return shapes.History(
+        since=since,
+        until=until,
+        step=found.step,
+        sensors=[
+            shapes.Sensor(
+                sensor=sensor,
+                name=names.get(sensor, UNSET),
+                points=[
+                    shapes.Point(
+                        timestamp=datetime.fromtimestamp(at, UTC),
+                        mean=round(mean, 3),
+                        low=low,
+                        high=high,
+                    )
+                    for at, mean, low, high in points
+                ],
+            )
+            for sensor, points in sorted(found.sensors.items())
+        ],
+    )
+
+
+WEEK = [[0.0] * 20 + [0.8] * 28] * 7
+
+
+@table.operation(
+    "GET",
+    "/forecast",
+    summary="When it will probably be open",
+    answer=shapes.Forecast,
+    example=shapes.Forecast(
+        time_zone="Europe/Rome",
+        slot_minutes=30,
+        origin=NOON.date(),
+        known=True,
+        weeks=52,
+        forecast=WEEK,
+        interval=0.9,
+        low=WEEK,
+        high=WEEK,
+        score=None,
+        days=[shapes.Day(date=(NOON + day * DAY).date(), holiday=False, closed=False, reason="") for day in range(7)],
+        nowcast=None,
+    ),
+)
+async def get_forecast(request: Request) -> Body:
+    """The coming week, how far to trust it, and the next hours."""
+    return context.of(request).outlooks.api()
+
+
 # --- writing
 
 
@@ -253,6 +333,7 @@ async def send_message(request: Request, token: Token, body: shapes.NewMessage) 
     refusals=("not-sensible",),
     example=CLOSURE,
     given=shapes.NewAnnouncement(value="closed", begins=CLOSURE.begins, ends=CLOSURE.ends, note="holiday"),
+    link="withdraw",
 )
 async def announce(request: Request, token: Token, body: shapes.NewAnnouncement) -> shapes.Event:
     """The newest twenty are kept. To change one, withdraw it and announce another."""
@@ -325,8 +406,9 @@ async def page(request: Request) -> HTTPResponse:
         "api.html",
         language_of(request),
         current="api",
-        told=describe.document(table),
+        description=describe.DESCRIPTION,
         operations=describe.sections(table),
+        shapes=describe.shapes(table),
         problems=KINDS,
     )
     return page.answer(request)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from bits import events
 from bits.events import Stored
+from bits.rollup import POINTS
 
 NOTE_LENGTH = 200
 MESSAGE_LENGTH = 1000
@@ -205,6 +206,104 @@ class Messages(Struct, kw_only=True):
     next: Next = UNSET
 
 
+class Point(Struct, kw_only=True):
+    """What a sensor said in one step."""
+
+    timestamp: Annotated[datetime, Meta(tz=True, description="The mean time of the samples.")]
+    mean: Annotated[float, Meta(description="°C")]
+    low: Annotated[float, Meta(description="The lowest, °C.")]
+    high: Annotated[float, Meta(description="The highest, °C.")]
+
+
+class Sensor(Struct, kw_only=True):
+    """A sensor and what it said, the oldest first; steps without a sample are left out."""
+
+    sensor: int
+    name: Annotated[str, Meta(description="What the space calls it.")] | UnsetType = UNSET
+    points: list[Point]
+
+
+class History(Struct, kw_only=True):
+    """Temperatures of a span, down-sampled."""
+
+    since: Time
+    until: Time
+    step: Annotated[int, Meta(ge=1, description="Seconds that one point stands for.")]
+    sensors: list[Sensor]
+
+
+Chance = Annotated[float, Meta(ge=0, le=1)]
+Week = Annotated[
+    list[Annotated[list[Chance], Meta(min_length=48, max_length=48)]],
+    Meta(min_length=7, max_length=7, description="By day, Monday first, and half hour of local time, 00:00 first."),
+]
+
+
+class Day(Struct, kw_only=True):
+    """A day of the week that is forecast."""
+
+    date: date
+    holiday: bool
+    closed: Annotated[bool, Meta(description="Announced as closed.")]
+    reason: str
+
+
+class Opening(Struct, kw_only=True):
+    """When a closed space will probably open, or else its best chance."""
+
+    timestamp: Time
+    forecast: Chance
+    likely: bool
+
+
+class Nowcast(Struct, kw_only=True):
+    """The next hours."""
+
+    timestamp: Time
+    open: bool
+    step_minutes: int
+    forecast: Annotated[list[Chance], Meta(description="The chance of an open door after one step, two, …")]
+    until: Annotated[datetime, Meta(tz=True, description="When an open space will probably have closed.")] | (
+        UnsetType
+    ) = UNSET
+    opening: Opening | UnsetType = UNSET
+
+
+class Skill(Struct, kw_only=True):
+    """By how much better than simpler forecasts: 1 is perfect, 0 no better."""
+
+    climatology: float | None
+    recent_weeks: float | None
+    predecessor: float | None
+
+
+class Score(Struct, kw_only=True):
+    """How good such forecasts have been; null where nothing is known yet."""
+
+    brier: float | None
+    log_loss: float | None
+    calibration_error: float | None
+    weeks: Annotated[int, Meta(description="Weeks that were scored.")]
+    skill: Skill
+
+
+class Forecast(Struct, kw_only=True):
+    """The chance of an open door in each half hour of the coming week (docs/forecast.md)."""
+
+    time_zone: Annotated[str, Meta(description="Of the space.")]
+    slot_minutes: int
+    origin: Annotated[date, Meta(description="The first day forecast.")]
+    known: Annotated[bool, Meta(description="false: too little is known; all chances are 0.5.")]
+    weeks: Annotated[int, Meta(description="Weeks it has learned from.")]
+    forecast: Week
+    interval: Annotated[float, Meta(description="How often the chance lies from low to high.")]
+    low: Week
+    high: Week
+    score: Score | None
+    days: Annotated[list[Day], Meta(min_length=7, max_length=7, description="Monday first.")]
+    nowcast: Nowcast | None
+
+
 # --- what is asked
 
 
@@ -225,6 +324,16 @@ class Range(Paging, kw_only=True, forbid_unknown_fields=True):
     ] = []
     since: Annotated[datetime, Meta(tz=True, description="Nothing before this instant.")] | UnsetType = UNSET
     until: Annotated[datetime, Meta(tz=True, description="Nothing at or after this instant.")] | UnsetType = UNSET
+
+
+class Span(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A span of the past."""
+
+    since: Annotated[datetime, Meta(tz=True, description="From here: a day before until, if left out.")] | (
+        UnsetType
+    ) = UNSET
+    until: Annotated[datetime, Meta(tz=True, description="Before here: now, if left out.")] | UnsetType = UNSET
+    points: Annotated[int, Meta(ge=1, le=POINTS, description="Of each sensor, about, at most.")] = POINTS
 
 
 class NewStatus(Struct, kw_only=True, forbid_unknown_fields=True):
