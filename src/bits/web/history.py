@@ -120,7 +120,7 @@ def _day(given: str) -> date:
 
 
 def place(request: Request, name: str) -> Place | None:
-    """Read a place between two entries, as the links give it: microseconds since 1970, and a seq.
+    """Read a place between two entries, as the links give it.
 
     Raises:
         BadRequest: it is none.
@@ -128,13 +128,23 @@ def place(request: Request, name: str) -> Place | None:
     given = str(request.args.get(name, ""))
     if not given:
         return None
-    found = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", given)
     try:
-        if not found:
-            raise ValueError
-        return Place(BEGINNING.at + int(found[1]) * MICROSECOND, int(found[2]))
+        return read(given)
     except (ValueError, OverflowError):
         raise BadRequest(f"{name}={given[:40]}: expected a place as the links of the history give it.") from None
+
+
+def read(given: str) -> Place:
+    """Read a place: microseconds since 1970, and a seq.
+
+    Raises:
+        ValueError: it is none.
+        OverflowError: no calendar goes so far.
+    """
+    found = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", given)
+    if not found:
+        raise ValueError(given)
+    return Place(BEGINNING.at + int(found[1]) * MICROSECOND, int(found[2]))
 
 
 def written(at: Place) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -10,15 +11,16 @@ from sanic import Blueprint, HTTPResponse, Request
 
 from bits import events, rollup
 from bits.events import WEB, Report, Stored
+from bits.history import Filter, older
 from bits.tokens import Token
-from bits.web import context
+from bits.web import context, history
 from bits.web.admin import committed
 from bits.web.body import Body
 from bits.web.context import Context
 from bits.web.framing import CORS
 from bits.web.reader import language_of
 from bits.web.route import get
-from bits.web.v1 import describe, log, shapes
+from bits.web.v1 import describe, shapes
 from bits.web.v1.operation import BASE, Table
 from bits.web.v1.problem import KINDS, Refusal
 
@@ -27,6 +29,8 @@ table = Table(bp)
 
 DAY, YEAR = timedelta(days=1), timedelta(days=366)
 FIRST = datetime(1, 1, 1, tzinfo=UTC)  # that a calendar has
+
+MESSAGES = Filter(("message",))
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 OPENED = shapes.Status(seq=4711, timestamp=NOON, modifiedby="web", value="open", user="anna", note="soldering evening")
@@ -105,13 +109,15 @@ async def get_state(request: Request) -> Body:
     return ctx.api_state.body(ctx)
 
 
-def _before(query: shapes.Paging) -> tuple[datetime, int] | None:
-    if query.cursor is UNSET:
-        return None
+async def _page(ctx: Context, wanted: Filter, query: shapes.Paging) -> tuple[list[Any], str | UnsetType]:
+    """Return a page of the log, and the cursor of the next."""
     try:
-        return log.read_cursor(query.cursor)
+        before = history.read(query.cursor) if query.cursor is not UNSET else None
     except OverflowError:
         raise Refusal("not-sensible", "This cursor is none that was given out.", at="cursor") from None
+    found = await older(ctx.engine, wanted, before=before, limit=query.limit + 1)
+    shown = [shapes.shown(stored, ctx.roster.listed) for stored in found[: query.limit]]
+    return shown, history.beside(found[query.limit - 1]) if len(found) > query.limit else UNSET
 
 
 @table.operation(
@@ -128,17 +134,13 @@ async def get_events(request: Request, query: shapes.Range) -> shapes.Events:
     """Newest first by when it happened. Any page is as quick as the first: give the next as cursor, with the same
     other parameters, until there is none."""
     ctx = context.of(request)
-    found, cursor = await log.page(
-        ctx.engine,
-        [kind for kind in shapes.KINDS if kind in query.kind or not query.kind],
-        query.limit,
-        before=_before(query),
+    wanted = Filter(
+        tuple(shapes.KINDS[kind] for kind in dict.fromkeys(query.kind or shapes.KINDS)),
         since=shapes.utc(query.since) if query.since is not UNSET else None,
         until=shapes.utc(query.until) if query.until is not UNSET else None,
     )
-    return shapes.Events(
-        events=[shapes.shown(stored, ctx.roster.listed) for stored in found], next=cursor if cursor else UNSET
-    )
+    shown, cursor = await _page(ctx, wanted, query)
+    return shapes.Events(events=shown, next=cursor)
 
 
 @table.operation(
@@ -153,10 +155,8 @@ async def get_events(request: Request, query: shapes.Range) -> shapes.Events:
 )
 async def get_messages(request: Request, query: shapes.Paging) -> shapes.Messages:
     """Newest first; paged as the events are."""
-    ctx = context.of(request)
-    found, cursor = await log.page(ctx.engine, ["message"], query.limit, before=_before(query))
-    shown = [shapes.shown(stored, ctx.roster.listed) for stored in found]
-    return shapes.Messages(messages=shown, next=cursor if cursor else UNSET)  # type: ignore[arg-type]
+    shown, cursor = await _page(context.of(request), MESSAGES, query)
+    return shapes.Messages(messages=shown, next=cursor)
 
 
 @table.operation(

@@ -59,14 +59,14 @@ class Temperature(Struct, kw_only=True, tag_field="kind", tag="temperature"):
     value: Annotated[float, Meta(description="°C")]
 
 
-class Enter(Struct, kw_only=True, tag_field="kind", tag="enter"):
+class Arrival(Struct, kw_only=True, tag_field="kind", tag="arrival"):
     """Somebody came. Who, nobody is told."""
 
     seq: Seq
     timestamp: At
 
 
-class Leave(Struct, kw_only=True, tag_field="kind", tag="leave"):
+class Departure(Struct, kw_only=True, tag_field="kind", tag="departure"):
     """Somebody went. Who, nobody is told."""
 
     seq: Seq
@@ -91,7 +91,7 @@ class Sound(Struct, kw_only=True, tag_field="kind", tag="sound"):
     number: Annotated[int, Meta(ge=0, le=255)]
 
 
-class Announcement(Struct, kw_only=True, tag_field="kind", tag="announce"):
+class Announcement(Struct, kw_only=True, tag_field="kind", tag="announcement"):
     """An opening or a closure to come was announced. Its seq is its id."""
 
     seq: Seq
@@ -103,7 +103,7 @@ class Announcement(Struct, kw_only=True, tag_field="kind", tag="announce"):
     note: Note | UnsetType = UNSET
 
 
-class Withdrawal(Struct, kw_only=True, tag_field="kind", tag="withdraw"):
+class Withdrawal(Struct, kw_only=True, tag_field="kind", tag="withdrawal"):
     """What was announced will not be."""
 
     seq: Seq
@@ -112,10 +112,19 @@ class Withdrawal(Struct, kw_only=True, tag_field="kind", tag="withdraw"):
     announcement: Annotated[int, Meta(description="The seq of what was announced.")]
 
 
-Event = Status | Temperature | Enter | Leave | Message | Sound | Announcement | Withdrawal
-Kind = Literal["status", "temperature", "enter", "leave", "message", "sound", "announce", "withdraw"]
-# Signs of life say nothing to the public, and members' devices are nobody's business.
-KINDS: tuple[Kind, ...] = ("status", "temperature", "enter", "leave", "message", "sound", "announce", "withdraw")
+Event = Status | Temperature | Arrival | Departure | Message | Sound | Announcement | Withdrawal
+Kind = Literal["status", "temperature", "message", "sound", "announcement", "withdrawal", "arrival", "departure"]
+# As the log calls them. Signs of life say nothing to the public, and members' devices are nobody's business.
+KINDS: dict[Kind, str] = {
+    "status": "status",
+    "temperature": "temperature",
+    "message": "message",
+    "sound": "sound",
+    "announcement": "announce",
+    "withdrawal": "withdraw",
+    "arrival": "enter",
+    "departure": "leave",
+}
 
 
 def shown(stored: Stored, listed: Mapping[int, str], *, unknown: bool = False) -> Event:
@@ -143,9 +152,9 @@ def shown(stored: Stored, listed: Mapping[int, str], *, unknown: bool = False) -
         case events.Temperature(sensor=sensor, value=degrees):
             return Temperature(seq=seq, timestamp=at, modifiedby=source, sensor=sensor, value=degrees)
         case events.Enter():
-            return Enter(seq=seq, timestamp=at)
+            return Arrival(seq=seq, timestamp=at)
         case events.Leave():
-            return Leave(seq=seq, timestamp=at)
+            return Departure(seq=seq, timestamp=at)
         case events.Message(text=words):
             return Message(seq=seq, timestamp=at, user=signed, value=words)
         case events.Sound(number=number):
@@ -311,7 +320,7 @@ class Paging(Struct, kw_only=True, forbid_unknown_fields=True):
     """A part of the log, page by page."""
 
     cursor: (
-        Annotated[str, Meta(pattern=CURSOR, max_length=37, description="`next` of the page before.")] | UnsetType
+        Annotated[str, Meta(pattern=CURSOR, max_length=37, description="The next of the page before.")] | UnsetType
     ) = UNSET
     limit: Annotated[int, Meta(ge=1, le=MOST, description="Entries of a page.")] = PAGE
 
@@ -320,7 +329,7 @@ class Range(Paging, kw_only=True, forbid_unknown_fields=True):
     """Which part of the log."""
 
     kind: Annotated[
-        list[Kind], Meta(max_length=len(KINDS), description="Only these; repeat it for several (`kind=a&kind=b`).")
+        list[Kind], Meta(max_length=8, description="Only these; repeat it for several (kind=a&kind=b).")
     ] = []
     since: Annotated[datetime, Meta(tz=True, description="Nothing before this instant.")] | UnsetType = UNSET
     until: Annotated[datetime, Meta(tz=True, description="Nothing at or after this instant.")] | UnsetType = UNSET
