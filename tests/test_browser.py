@@ -119,7 +119,7 @@ def test_updates_can_be_paused_by_keyboard(server: Server, open_page: Callable[.
     button = page.get_by_role("button", name="Pause updates")
     button.focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_have_text("Paused: this page does not change by itself")
+    expect(page.locator("#link")).to_have_text("Paused: this page does not change by itself")
     wait_until(lambda: server.metric("push_clients") == 0, "the page has hung up")
     server.say("status 1", "temperature 0 20", "message Q2lhbw==")
     expect(page.locator("#status")).to_have_text("Unknown")

@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from babel.dates import format_date, format_datetime, format_time
+from babel.dates import format_date, format_datetime, format_skeleton, format_time
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
@@ -22,6 +22,7 @@ from bits.errors import BitsError
 from bits.web.body import LANGUAGE_VARIES, Body
 
 HERE = Path(__file__).parent
+LOCALES = {"en": "en_GB"}  # whose dates and hours a language is written with, where it is not a matter of course
 LANGUAGES = ("en", "it")  # the first is the texts' own, and the one for everybody else
 
 
@@ -97,9 +98,11 @@ class Renderer:
         )
         environment.install_gettext_translations(self._catalogues[language], newstyle=True)  # type: ignore[attr-defined]
         zone = config.time_zone
+        locale = LOCALES.get(language, language)
 
         def moment(at: datetime) -> str:
-            return format_datetime(at, "EEE d MMM y, HH:mm", tzinfo=zone, locale=language)
+            """As the browser's Intl writes it, so that nothing changes when the page comes alive."""
+            return f"{whole_day(at.astimezone(zone))}, {clock(at)}"
 
         def clock(at: datetime) -> str:
             return format_time(at.astimezone(zone), "HH:mm", locale=language)
@@ -121,7 +124,7 @@ class Renderer:
             return format_date(day, "EEE", locale=language)
 
         def whole_day(day: date) -> str:
-            return format_date(day, "EEE d MMM y", locale=language)
+            return format_skeleton("yMMMEd", datetime(day.year, day.month, day.day), tzinfo=None, locale=locale)
 
         def brier(number: float) -> str:
             return format_decimal(number, "0.000", locale=language)
