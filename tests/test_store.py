@@ -255,6 +255,10 @@ async def test_the_newest_migration_is_the_one_the_program_expects(store: Store)
     async with store.engine.connect() as connection:
         assert await connection.scalar(text("SELECT version_num FROM alembic_version")) == REVISION
         differences = await connection.run_sync(
-            lambda sync: compare_metadata(MigrationContext.configure(sync), metadata)
+            lambda sync: compare_metadata(
+                # The search's own, which the database keeps by itself.
+                MigrationContext.configure(sync, opts={"include_object": lambda _, name, *__: "words" not in name}),
+                metadata,
+            )
         )
     assert differences == []

@@ -78,9 +78,9 @@ def serve(settings: Settings) -> None:
 
 
 @bits.command()
-@configured("db_uri")
+@configured("db_uri", "pages_dir", "space_name")
 def init(settings: Settings) -> None:
-    """Create the database, or bring it to this version's schema."""
+    """Create the database with its first pages, or bring it to this version's schema."""
     from bits.web.app import prepare
 
     click.echo(asyncio.run(prepare(settings.config)))
@@ -278,6 +278,37 @@ def load_(mix: str, control: str | None, sources: str, as_json: bool, page: Path
         except OSError as error:
             raise BitsError(f"--html {page}: {error.strerror}") from None
     sys.exit(0 if result.clean else 1)
+
+
+# --- the wiki
+
+
+@bits.group()
+def wiki() -> None:
+    """Move the wiki's pages as markdown files."""
+
+
+FOLDER = click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+
+
+@wiki.command("import")
+@configured("db_uri")
+@FOLDER
+def import_(settings: Settings, folder: Path) -> None:
+    """Store DIR/*.md as pages, and DIR/files/* as pictures; a page that is there gets a new revision."""
+    from bits.web import folder as pages
+
+    click.echo(_run(pages.import_(settings.config, folder)))
+
+
+@wiki.command("export")
+@configured("db_uri")
+@FOLDER
+def export(settings: Settings, folder: Path) -> None:
+    """Write all pages as DIR/*.md, and all pictures into DIR/files."""
+    from bits.web import folder as pages
+
+    click.echo(_run(pages.export(settings.config, folder)))
 
 
 # --- members

@@ -423,7 +423,7 @@ class Config:
     sensor_names: Mapping[int, str] = _field({}, names(), "What the sensors are called.")
     time_zone: ZoneInfo = _field(ZoneInfo("UTC"), zone(), "Time zone of the space.")
     # Pages
-    pages_dir: Path | None = _field(None, optional(path()), "Folder of markdown pages (info.md).")
+    pages_dir: Path | None = _field(None, optional(path()), "Folder of the wiki's first pages (info.md).")
     markdown_escape: bool = _field(True, switch(), "Show raw HTML in markdown as text; else keep what is harmless.")
     # The API
     api_rate: int = _field(60, number(0, 100_000), "Requests a minute that a token may write; 0: any number.")

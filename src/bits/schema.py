@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -24,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 # The newest migration. Compared with the database at each start, so that a start need not load Alembic.
-REVISION = "0004"
+REVISION = "0005"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -146,4 +147,44 @@ rollup = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("seq", BigInteger, nullable=False),
+)
+
+# Everything a page of the wiki has ever been: never changed, never deleted from.
+revision = Table(
+    "revision",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("slug", String(64), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("author", String(64), nullable=False),
+    Column("comment", String(200), nullable=False),
+    Column("title", String(120), nullable=False),
+    # From here on there was no such page, until a later one.
+    Column("deleted", Boolean, nullable=False),
+    Column("text", Text, nullable=False),
+    Index("revision_by_slug", "slug", "id"),
+)
+
+# The pages there are. The words to search them by are kept beside them by the database itself (migration 0005).
+page = Table(
+    "page",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("slug", String(64), nullable=False, unique=True),
+    Column("revision", Integer, ForeignKey("revision.id"), nullable=False),
+    Column("locked", Boolean, nullable=False),
+    Column("title", String(120), nullable=False),
+    Column("text", Text, nullable=False),
+)
+
+# Pictures, by the SHA-256 of their bytes.
+file = Table(
+    "file",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("author", String(64), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("data", LargeBinary, nullable=False),
 )

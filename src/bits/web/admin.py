@@ -30,9 +30,11 @@ def see_other(to: str) -> HTTPResponse:
     return redirect(to, status=303)
 
 
-def page(request: Request, template: str, status: int = 200, **values: Any) -> HTTPResponse:
+def page(
+    request: Request, template: str, status: int = 200, *, current: str = "members", **values: Any
+) -> HTTPResponse:
     ctx = context.of(request)
-    body = ctx.renderer.page(template, language_of(request), current="members", csrf=form_token(request), **values)
+    body = ctx.renderer.page(template, language_of(request), current=current, csrf=form_token(request), **values)
     return HTTPResponse(body.data, status=status, content_type=body.content_type, headers={"Cache-Control": "no-store"})
 
 
@@ -57,7 +59,9 @@ async def committed(stored: asyncio.Future[list[Stored]]) -> None:
 
 
 # Where one may come back to after signing in: pages of ours, and no address that leads elsewhere.
-COME_BACK = re.compile(r"/(admin|people|devices|tokens)(\?[A-Za-z0-9=&_-]{0,400})?")
+COME_BACK = re.compile(
+    r"/(admin|people|devices|tokens|wiki|wiki/[a-z0-9-]{1,64}(/(edit|history|diff|revision))?)(\?[A-Za-z0-9=&_%+-]{0,400})?"
+)
 
 
 def _next(given: str) -> str:

@@ -39,6 +39,7 @@ from bits.web import (
     behind,
     download,
     feeds,
+    folder,
     history,
     install,
     manage,
@@ -65,6 +66,7 @@ from bits.web.render import Assets, Renderer
 from bits.web.temperatures import Temperatures
 from bits.web.v1.guard import Limiter
 from bits.web.v1.routes import StateBody
+from bits.wiki import Wiki
 from bits.workers import supervise
 
 log = logging.getLogger("bits")
@@ -261,6 +263,8 @@ def make_context(config: Config) -> Context:
         limiter=Limiter(config.api_rate),
         history=History(),
         signer=Signer(config),
+        wiki=Wiki(engine),
+        shelf=wiki.Shelf(),
     )
 
 
@@ -279,10 +283,12 @@ async def finish(request: Request, response: HTTPResponse) -> None:
 
 
 async def prepare(config: Config) -> str:
-    """Bring the database to this program's schema, and let go of it again. Returns a sentence."""
+    """Bring the database to this program's schema, with the first pages, and let go of it. Returns a sentence."""
     engine = make_engine(config.db_uri)
     try:
-        return await upgrade(engine)
+        said = await upgrade(engine)
+        await folder.first_pages(Wiki(engine), config)
+        return said
     finally:
         await engine.dispose()
 

@@ -76,18 +76,28 @@ def form_token(request: Request) -> str:
     return context.of(request).signer.form(request.cookies.get(SESSION) or "")
 
 
+def check_origin(request: Request) -> None:
+    """Refuse what another site has sent. Raises: Forbidden."""
+    origin = request.headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    if foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        context.of(request).counters["forms_refused_total"] += 1
+        raise Forbidden(N_("This form was sent from another site."))
+
+
+def is_form(request: Request, token: str) -> bool:
+    """Tell whether a form's token is one that this browser was given."""
+    return context.of(request).signer.is_form(token, request.cookies.get(SESSION) or "")
+
+
 def check_form(request: Request) -> None:
     """Refuse a form that was not sent from our own page.
 
     Raises:
         Forbidden: another site sent it, or it is too old.
     """
-    origin = request.headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    if foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        context.of(request).counters["forms_refused_total"] += 1
-        raise Forbidden(N_("This form was sent from another site."))
-    if not context.of(request).signer.is_form(field(request, "csrf"), request.cookies.get(SESSION) or ""):
+    check_origin(request)
+    if not is_form(request, field(request, "csrf")):
         context.of(request).counters["forms_refused_total"] += 1
         raise Forbidden(N_("This form is too old, or you have signed in or out since: go back and load the page anew."))
 

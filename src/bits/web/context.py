@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from bits.web.temperatures import Temperatures
     from bits.web.v1.guard import Limiter
     from bits.web.v1.routes import StateBody
+    from bits.web.wiki import Shelf
+    from bits.wiki import Wiki
 
 
 @dataclass(slots=True)
@@ -64,6 +66,8 @@ class Context:
     limiter: Limiter
     history: History
     signer: Signer
+    wiki: Wiki
+    shelf: Shelf
 
 
 def of(request: Request) -> Context:

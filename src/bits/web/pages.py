@@ -15,7 +15,6 @@ from bits.state import Freshness, State
 from bits.web import context
 from bits.web.body import LANGUAGE_VARIES, Body
 from bits.web.context import Context
-from bits.web.markup import read_page
 from bits.web.reader import language_of, palette_of, remember
 from bits.web.route import get
 
@@ -196,17 +195,6 @@ async def outlook(request: Request) -> HTTPResponse:
     """What of the homepage changes as time goes by: the page fetches it now and then."""
     ctx = context.of(request)
     return ctx.home.body(ctx, language_of(request), palette_of(request), "outlook.html").answer(request)
-
-
-@get(bp, "/info")
-async def info(request: Request) -> HTTPResponse:
-    """The markdown page about the space."""
-    ctx = context.of(request)
-    page = read_page(ctx.config, "info")
-    if page is None:
-        raise NotFound("There is no such page.")
-    rendered = ctx.renderer.page("page.html", language_of(request), current="info", title=page.title, body=page.html)
-    return rendered.answer(request)
 
 
 @get(bp, "/static/<name:str>")
