@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from tests import test_browser
 from tests.conftest import ROOT, WAIT, Server
 from tests.test_admin import PASSWORD, SECRET
 
-sync_api = pytest.importorskip("playwright.sync_api")
-
 pytestmark = pytest.mark.browser
+
+browser = test_browser.browser
 
 PUBLIC_PAGES = [
     "/",
@@ -74,24 +75,21 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def readers(chromium: str, site: Server) -> Iterator[dict[str, Any]]:
+def readers(browser: Any, site: Server) -> Iterator[dict[str, Any]]:
     """A page each of somebody, of a member, of an admin."""
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        pages = {}
-        for name in ("", "anna", "root"):
-            page = pages[name] = browser.new_context(locale="en-GB", reduced_motion="reduce").new_page()
-            page.set_default_timeout(WAIT * 1000)
-            if name:
-                page.goto(site.url + "/login")
-                page.get_by_label("Name").fill(name)
-                page.get_by_label("Password").fill(PASSWORD)
-                page.get_by_role("button", name="Sign in").click()
-                page.wait_for_url(site.url + "/admin")
-        yield pages
-        browser.close()
+    pages = {}
+    for name in ("", "anna", "root"):
+        page = pages[name] = browser.new_context(locale="en-GB", reduced_motion="reduce").new_page()
+        page.set_default_timeout(WAIT * 1000)
+        if name:
+            page.goto(site.url + "/login")
+            page.get_by_label("Name").fill(name)
+            page.get_by_label("Password").fill(PASSWORD)
+            page.get_by_role("button", name="Sign in").click()
+            page.wait_for_url(site.url + "/admin")
+    yield pages
+    for page in pages.values():
+        page.context.close()
 
 
 PAGES = [
