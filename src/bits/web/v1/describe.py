@@ -15,7 +15,7 @@ from bits.web.v1.problem import CONTENT_TYPE, KINDS, Problem, problem
 REFERENCE = "#/components/schemas/{name}"
 DESCRIPTION = (
     "Everybody may read, from any site. Writing takes a token, which members make at /tokens: "
-    "it is sent as `Authorization: Bearer bits_…`, and may be used so often a minute (api_rate). "
+    "it is sent as Authorization: Bearer bits_…, and may be used so often a minute (api_rate). "
     "Times are ISO 8601 (RFC 3339), answers are in UTC. Errors are problem details (RFC 9457)."
 )
 HEADERS = {
