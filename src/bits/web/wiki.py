@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import unquote, urlencode
 
 from markupsafe import Markup, escape
-from sanic import BadRequest, Blueprint, Forbidden, HTTPResponse, NotFound, Request
+from sanic import Blueprint, Forbidden, HTTPResponse, NotFound, Request
 from sanic.exceptions import PayloadTooLarge
 from sanic.headers import parse_content_header
 from sanic.request.form import parse_multipart_form
-from sanic.response import html, json, redirect
+from sanic.response import html, json, redirect, text
 
 from bits.web import context, pictures, query
 from bits.web.admin import page, see_other, signed_in, to_the_door
@@ -108,6 +108,12 @@ class Shelf:
 def _refuse(request: Request, what: str, reason: str) -> str:
     context.of(request).counters[f'{what}_refused_total{{reason="{reason}"}}'] += 1
     return reason
+
+
+def _sentence(request: Request, reason: str) -> str:
+    """Say a reason in the reader's language, as the pages do."""
+    template = context.of(request).renderer.environments[language_of(request)].get_template("_wiki.html")
+    return str(template.module.refusal(reason))  # type: ignore[attr-defined]
 
 
 def _slug(given: str) -> str:
@@ -300,7 +306,7 @@ async def preview(request: Request) -> HTTPResponse:
     try:
         rendered = await _render(context.of(request), tidy(field(request, "text")))
     except WikiError as error:
-        raise BadRequest(_refuse(request, "wiki", error.reason)) from None
+        return text(_sentence(request, _refuse(request, "wiki", error.reason)), status=400)
     return html(rendered.html, headers={"Cache-Control": "no-store"})
 
 
@@ -494,7 +500,7 @@ async def upload(request: Request) -> HTTPResponse:
     user = await member(request)
     as_json = "application/json" in request.headers.get("accept", "")
     if user is None:
-        return json({"refused": "signed-out"}, status=403) if as_json else see_other("/login")
+        return json({"refused": _sentence(request, "signed-out")}, status=403) if as_json else see_other("/login")
     ctx = context.of(request)
     try:
         if not fits:
@@ -508,7 +514,9 @@ async def upload(request: Request) -> HTTPResponse:
         )
     except WikiError as error:
         reason = _refuse(request, "uploads", error.reason)
-        return json({"refused": reason}, status=400) if as_json else await _files(request, user, reason)
+        if as_json:
+            return json({"refused": _sentence(request, reason)}, status=400)
+        return await _files(request, user, reason)
     return json({"url": file.url}, status=201) if as_json else see_other("/wiki/files?done=uploaded")
 
 

@@ -26,7 +26,7 @@ async function show(): Promise<void> {
     const answer = await fetch("/wiki/preview", { method: "POST", body, signal: under.signal });
     // The server has cleaned it: the same that readers will get.
     if (answer.ok) shown.innerHTML = await answer.text();
-    else shown.textContent = form.dataset.failed!;
+    else shown.textContent = answer.status === 400 ? await answer.text() : form.dataset.failed!;
   } catch (error) {
     if ((error as Error).name !== "AbortError") shown.textContent = form.dataset.failed!;
   }
