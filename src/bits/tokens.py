@@ -51,6 +51,7 @@ class Token:
     created: datetime
     used: datetime | None
     name: str  # the member's
+    admin: bool  # whether that member is one
 
 
 def _digest(token: str) -> str:
@@ -58,8 +59,12 @@ def _digest(token: str) -> str:
 
 
 def _tokens() -> Select[Any]:
-    columns = table.c.id, table.c.label, table.c.scopes, table.c.created, table.c.used, schema.user.c.name
-    return select(*columns).join(schema.user, schema.user.c.id == table.c.user_id).order_by(table.c.id)
+    columns = table.c.id, table.c.label, table.c.scopes, table.c.created, table.c.used
+    return (
+        select(*columns, schema.user.c.name, schema.user.c.admin)
+        .join(schema.user, schema.user.c.id == table.c.user_id)
+        .order_by(table.c.id)
+    )
 
 
 async def _fetch(engine: AsyncEngine, query: Select[Any]) -> list[Token]:

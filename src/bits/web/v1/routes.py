@@ -12,6 +12,7 @@ from sanic import Blueprint, HTTPResponse, Request
 from bits import events, rollup
 from bits.events import WEB, Report, Stored
 from bits.history import Filter, older
+from bits.state import ANNOUNCED
 from bits.tokens import Token
 from bits.web import context, history
 from bits.web.admin import committed
@@ -330,16 +331,20 @@ async def send_message(request: Request, token: Token, body: shapes.NewMessage) 
     body=shapes.NewAnnouncement,
     answer=shapes.Announcement,
     status=201,
-    refusals=("not-sensible",),
+    refusals=("not-sensible", "no-room"),
     example=CLOSURE,
     given=shapes.NewAnnouncement(value="closed", begins=CLOSURE.begins, ends=CLOSURE.ends, note="holiday"),
     link="withdraw",
 )
 async def announce(request: Request, token: Token, body: shapes.NewAnnouncement) -> shapes.Event:
-    """The newest twenty are kept. To change one, withdraw it and announce another."""
+    """There may be twenty to come. To change one, withdraw it and announce another."""
     begins, ends = shapes.utc(body.begins), _soon(body.ends, "ends")
     if not begins < ends:
         raise Refusal("not-sensible", "Expected that it ends after it begins.", at="ends")
+    now = datetime.now(UTC)
+    to_come = [each for each in context.of(request).presence.state.announced.values() if each and each.until > now]  # type: ignore[operator]
+    if len(to_come) >= ANNOUNCED:
+        raise Refusal("no-room", f"There are {ANNOUNCED} announcements to come: withdraw one first.")
     event = events.Announce(body.value, begins)
     return await _stored(request, token, event, note=_note(body.note), until=ends)
 
@@ -350,12 +355,15 @@ async def announce(request: Request, token: Token, body: shapes.NewAnnouncement)
     summary="Withdraw an announcement",
     scope="announce",
     status=204,
-    refusals=("not-found",),
+    refusals=("not-found", "not-yours"),
 )
 async def withdraw(request: Request, token: Token, seq: int) -> None:
-    """Any member may."""
-    if not context.of(request).presence.state.announced.get(seq):
+    """Its author may, and every administrator."""
+    announced = context.of(request).presence.state.announced.get(seq)
+    if announced is None:
         raise Refusal("not-found", "No such announcement stands.", at="seq")
+    if announced.author != token.name and not token.admin:
+        raise Refusal("not-yours", "Only its author and administrators may withdraw this.", at="seq")
     await _submit(request, token, events.Withdraw(seq))
 
 
