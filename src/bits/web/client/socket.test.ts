@@ -298,6 +298,27 @@ test("polls where nothing waits, and goes on trying better ways beside it, ever 
   assert.ok(browser.fetched.length <= polls + 1, "polling went on beside the WebSocket");
 });
 
+test("a poll that is overtaken by the better way on trial does not turn the page back", async () => {
+  const browser = new Browser(7);
+  browser.chance = 0.5;
+  browser.answers["/data"] = (path) =>
+    path === "/data" ? new Promise((resolve) => browser.setTimeout(() => resolve(SNAPSHOT), 4000)) : refuse();
+  browser.onSocket = (socket) => browser.setTimeout(() => socket.break(), 0);
+  browser.connection.start();
+  await browser.pass(10_000);
+  assert.equal(browser.transport, "poll");
+  browser.onSocket = () => {};
+  while (browser.sockets.length === 1) await browser.pass(100);
+  browser.socket.say(LIVENESS);
+  browser.socket.say({ seq: 8, people: { count: 1 } });
+  await browser.pass(9_500); // a poll or two
+  assert.equal(browser.transport, "poll");
+  await browser.pass(1_000);
+  assert.equal(browser.transport, "websocket");
+  assert.deepEqual(browser.seqs, browser.seqs.toSorted(), "turned back");
+  assert.equal(browser.seqs.at(-1), 8);
+});
+
 test("a WebSocket that greets and dies is not come back to at once", async () => {
   const browser = new Browser(7);
   browser.answers["/events"] = (_, signal) => {
@@ -454,7 +475,10 @@ class Net {
           browser.setTimeout(() => (close(), resolve([])), 1000 * Number(/wait=(.*)/.exec(path)![1]));
         });
       },
-      "/data": () => (this.weather.data === "refused" ? refuse() : { ...SNAPSHOT, seq: this.seq }),
+      "/data": () => {
+        const answer = this.weather.data === "refused" ? refuse() : { ...SNAPSHOT, seq: this.seq };
+        return new Promise((resolve) => browser.setTimeout(() => resolve(answer), 4000 * this.chance()));
+      },
     };
   }
 
