@@ -157,3 +157,19 @@ def test_the_button_back_brings_a_live_page(server: Server, open_page: Open) -> 
     assert page.evaluate("window.sameDocument"), "the browser has not kept the page"
     expect(page.locator("#message-text")).to_have_text("Ciao", timeout=WAIT * 1000)
     changes(server, page)
+
+
+def test_the_history_pauses_and_resumes(server: Server, open_page: Open) -> None:
+    page, between = open_page(proxies.NO_WEBSOCKET)
+    page.goto(f"{between.url}/log?kind=message")
+    rows = page.locator("#entries tr")
+    before = rows.count()
+    server.say("message dW5v")
+    expect(rows).to_have_count(before + 1, timeout=WAIT * 1000)
+    page.get_by_role("button", name="Pause").press("Enter")
+    wait_until(lambda: server.metric("push_clients") == 0, "the page has hung up")
+    server.say("message ZHVl")
+    expect(rows.first).to_contain_text("uno")
+    page.get_by_role("button", name="Resume").press("Enter")
+    expect(rows.first).to_contain_text("due", timeout=WAIT * 1000)
+    expect(rows).to_have_count(before + 2)

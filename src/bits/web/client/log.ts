@@ -1,7 +1,7 @@
 // The history's newest page: what has happened since it was loaded appears on top. The rows are the server's own, in
 // its words; that there are new ones is heard from the live stream.
 
-import { Connection, type World } from "./socket";
+import { connect } from "./page";
 import type { Frame, Snapshot } from "./types";
 
 // What of a frame tells of new entries of each kind.
@@ -22,19 +22,18 @@ function one<T extends HTMLElement>(id: string): T {
 
 const live = document.getElementById("live");
 if (live) {
-  const pause = one<HTMLButtonElement>("pause");
   const news = one("news");
   const kind = live.dataset.kind ?? "";
   const telling = TELLING[kind] ?? Object.values(TELLING).flat();
   let seq = Number(live.dataset.seq);
   let timer: number | undefined;
   let paused = false;
-  let missed = false;
+  let missed = false; // was asked for before the pause, and came after it began
 
   const refresh = async (): Promise<void> => {
     timer = undefined;
     const answer = await fetch(location.href, { cache: "no-cache" });
-    if (!answer.ok || paused) return;
+    if (!answer.ok || (missed = paused)) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const body = one("entries");
     const rows = [...fresh.querySelectorAll<HTMLTableRowElement>("#entries tr")];
@@ -64,38 +63,23 @@ if (live) {
     news.textContent = text.replace("{count}", String(added.length));
   };
   const soon = (): void => {
-    if (paused) missed = true;
-    else timer ??= window.setTimeout(() => void refresh().catch(() => undefined), SOON_MS * Math.random());
+    timer ??= window.setTimeout(() => void refresh().catch(() => undefined), SOON_MS * Math.random());
   };
-  const connection = new Connection(
-    {
-      setTimeout: (run, ms) => window.setTimeout(run, ms),
-      clearTimeout: (id) => window.clearTimeout(id as number | undefined),
-      random: () => Math.random(),
-      WebSocket: WebSocket as unknown as World["WebSocket"],
-      fetch: (url, options) => fetch(url, options),
-    },
-    location.origin,
+  connect(
     () => seq,
     (frame: Frame | Snapshot) => {
       // A snapshot comes instead of what was missed, and a frame with "stale" is no event.
       if (frame.seq > seq && (frame.version !== undefined || telling.some((part) => part in frame))) soon();
       seq = Math.max(seq, frame.seq);
     },
-    () => undefined,
+    (link) => {
+      if (link !== "paused" && !paused) return;
+      paused = link === "paused";
+      if (!paused && missed) soon();
+      missed = false;
+      news.textContent = paused ? "" : (news.dataset.live ?? "");
+    },
   );
-  pause.addEventListener("click", () => {
-    paused = !paused;
-    pause.textContent = (paused ? pause.dataset.resume : pause.dataset.pause) ?? "";
-    news.textContent = paused ? "" : (news.dataset.live ?? "");
-    if (!paused && missed) soon();
-    missed = false;
-  });
   news.textContent = news.dataset.live ?? "";
   live.hidden = false;
-  connection.start();
-  addEventListener("online", () => connection.kick());
-  document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "visible") connection.kick();
-  });
 }
