@@ -348,3 +348,26 @@ def test_the_forecast_fits_every_screen(
 
 def test_the_folder_for_screenshots_is_ignored() -> None:
     assert "screenshots/" in Path(ROOT / ".gitignore").read_text().split()
+
+
+def test_a_token_is_made_and_revoked(make_server: Make, open_page: Callable[..., Any]) -> None:
+    server = make_server(cookie_secret=SECRET)
+    server.run("user", "add", "anna", "--password-stdin", input=PASSWORD + "\n").check_returncode()
+    page = open_page(server.url + "/tokens", locale="it-IT", viewport=PHONE)  # asks to sign in first, and comes back
+    page.fill("#name", "anna")
+    page.fill("#password", PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("I miei token")
+    page.fill("#label", "campanello")
+    page.get_by_label("riprodurre suoni").check()
+    page.get_by_role("button", name="Crealo").click()
+    made = page.locator(".token").inner_text()
+    ask = """token => fetch("/api/v1/sounds", {
+        method: "POST",
+        body: '{"number": 1}',
+        headers: {"Content-Type": "application/json", Authorization: "Bearer " + token},
+    }).then(answer => answer.status)"""
+    assert page.evaluate(ask, made) == 201
+    shoot(page, "tokens-phone")
+    page.get_by_role("button", name="Revoca campanello").click()
+    expect(page.locator("[role=status]")).to_contain_text("Il token è revocato")

@@ -14,12 +14,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import hypothesis
+import msgspec
 import pytest
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, validate
 
-from bits.web.v1 import routes
+from bits import events
+from bits.web.v1 import problem, routes, shapes
 from bits.web.v1.problem import KINDS
-from tests.conftest import ROOT, Server
+from tests.conftest import ROOT, T0, Server
 from tests.test_admin import PASSWORD, SECRET, Browser
 from tests.test_tokens import make_token
 
@@ -167,6 +171,42 @@ def test_nobody_reads_who_came_or_whose_device_is_about(client: Client) -> None:
         assert (status, kind(found), found["at"]) == (400, "bad-parameter", "kind[0]")
 
 
+PERSON, DIGEST = 987654, "ab" * 32
+HAPPENED = st.sampled_from(
+    [
+        events.Status("away"),
+        events.Late("open"),
+        events.Temperature(1, 2.5),
+        events.Enter(PERSON),
+        events.Leave(PERSON),
+        events.Message("hello"),
+        events.Sound(3),
+        events.Announce("closed", T0),
+        events.Withdraw(1),
+        events.Seen(DIGEST, PERSON),
+        events.Gone(DIGEST, PERSON),
+        events.Heartbeat(),
+    ]
+)
+
+
+@hypothesis.given(HAPPENED, st.sampled_from(["anna", "berta", None]), st.sampled_from(["see you", None]), st.booleans())
+def test_what_is_shown_is_as_described_and_tells_on_nobody(
+    event: events.Event, author: str | None, note: str | None, unknown: bool
+) -> None:
+    stored = events.Stored(7, event, events.WEB, T0, author, note=note, until=T0)
+    if isinstance(event, events.Seen | events.Gone | events.Heartbeat):
+        with pytest.raises(ValueError, match="not for the public"):
+            shapes.shown(stored, {})
+        return
+    shown = shapes.shown(stored, {1: "berta"}, unknown=unknown)
+    told = msgspec.json.encode(shown)
+    assert msgspec.json.decode(told, type=shapes.Event) == shown
+    assert str(PERSON).encode() not in told and DIGEST.encode() not in told
+    if isinstance(event, events.Status | events.Late | events.Enter | events.Leave):
+        assert b"anna" not in told  # who is not listed
+
+
 @pytest.mark.parametrize(
     ("query", "at"),
     [
@@ -210,8 +250,8 @@ def test_past_temperatures_are_down_sampled(client: Client) -> None:
     assert client.get("/history?until=2020-01-01T00:00:00Z")["sensors"] == []
     assert client.get("/history?until=0001-01-01T12:00:00Z")["sensors"] == []
     for wrong in ("since=2020-01-02T00:00:00Z&until=2020-01-01T00:00:00Z", "since=1900-01-01T00:00:00Z"):
-        status, _, problem = client.ask("GET", f"/history?{wrong}")
-        assert (status, kind(problem)) == (422, "not-sensible")
+        status, _, found = client.ask("GET", f"/history?{wrong}")
+        assert (status, kind(found)) == (422, "not-sensible")
 
 
 # --- writing
@@ -369,6 +409,18 @@ def test_all_that_goes_wrong_is_a_problem(client: Client) -> None:
     status, headers, found = client.ask("PUT", "/state")
     assert (status, kind(found)) == (405, "not-allowed")
     assert {"GET", "HEAD"} <= set(headers["allow"].replace(" ", "").split(","))
+
+
+@pytest.mark.parametrize(
+    ("status", "word"), [(500, "our-fault"), (503, "busy"), (413, "too-large"), (418, "about:blank")]
+)
+def test_what_the_server_finds_wrong_itself_is_a_problem_too(status: int, word: str) -> None:
+    answer = problem.answer(status, "It went wrong.", {"Retry-After": "5"}, RuntimeError())
+    assert answer.body is not None
+    found = json.loads(answer.body)
+    assert (answer.status, kind(found), found["status"], found["detail"]) == (status, word, status, "It went wrong.")
+    assert answer.content_type == "application/problem+json"
+    assert answer.headers["retry-after"] == "5"
 
 
 def test_any_site_may_ask(client: Client) -> None:
