@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -16,15 +14,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from websockets.asyncio.server import ServerConnection, serve
 
 from bits import __version__
 from bits.cli import bits
 from bits.config import Config
 from bits.errors import BitsError
 from bits.send import parse, send
-from bits.watch import describe, printable, watch
-from tests.conftest import WAIT, Server, wait_until
+from tests.conftest import Server, wait_until
 
 Make = Callable[..., Server]
 
@@ -148,157 +144,6 @@ def _talk(listener: socket.socket) -> None:
                 link.sendall(b"pong other\n" * 100)
         except OSError:
             return
-
-
-# --- watch
-
-
-class Watching:
-    def __init__(self, server: Server, *arguments: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "bits", "watch", *arguments],
-            # Into a pipe, as people use it: each line has to come at once without Python's own help.
-            env={name: value for name, value in server.environment.items() if name != "PYTHONUNBUFFERED"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.lines: list[str] = []
-        self.reader = threading.Thread(target=self._read)
-        self.reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip("\n"))
-
-    def stop(self) -> tuple[int, str]:
-        self.process.send_signal(signal.SIGINT)
-        _, errors = self.process.communicate(timeout=WAIT)
-        self.reader.join(5)
-        return self.process.returncode, errors
-
-
-def test_watching_a_space_through_a_restart(make_server: Make) -> None:
-    server = make_server()
-    watching = Watching(server)
-    wait_until(lambda: watching.lines, "the first line")
-    server.say("status 1", "temperature 0 21.5", "message Q2lhbxtbMm0=")
-    wait_until(lambda: len(watching.lines) >= 4, "the news")
-    server.stop()
-    server.start()
-    server.say("status 0")
-    wait_until(lambda: any("closed (BITS)" in line for line in watching.lines), "news after the restart")
-    code, errors = watching.stop()
-    assert code == 130
-    assert "Traceback" not in errors
-    text = "\n".join(watching.lines)
-    assert re.search(r"^\d\d:\d\d open \(BITS\)$", text, re.MULTILINE)
-    assert "21.5 °C (sensor 0)" in text
-    assert "BITS: Ciao�[2m" in text  # the escape character is made harmless
-
-
-def test_watching_as_json(server: Server) -> None:
-    watching = Watching(server, "--json", "--url", server.url)
-    wait_until(lambda: watching.lines, "the snapshot")
-    server.say("status 1")
-    wait_until(lambda: any('"open"' in line for line in watching.lines), "the status")
-    watching.stop()
-    assert all(isinstance(json.loads(line)["seq"], int) for line in watching.lines)
-
-
-def test_watching_what_is_no_space(server: Server, tmp_path: Path) -> None:
-    for url, said in (
-        (server.url + "/nope", "is not the live stream of a BITS server"),
-        ("http://127.0.0.1:99999", "99999"),
-        ("gopher://x", "expected an address that begins with http:// or https://"),
-    ):
-        run = server.run("watch", "--url", url)
-        assert run.returncode == 1
-        assert said in run.stderr
-        assert "Traceback" not in run.stderr
-    run = Server(tmp_path, web_usocket="/run/bits.sock").run("watch")
-    assert (run.returncode, run.stderr) == (
-        1,
-        "bits: the server listens on /run/bits.sock: name the space's page with --url\n",
-    )
-
-
-def test_watching_ends_quietly_when_nobody_reads(server: Server) -> None:
-    watching = subprocess.Popen(
-        [sys.executable, "-m", "bits", "watch"],
-        env=server.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert watching.stdout
-        assert watching.stderr
-        server.say("status 1")
-        watching.stdout.readline()
-        watching.stdout.close()
-        server.say("status 0", "status 1")
-        assert watching.wait(10) == 1
-        assert watching.stderr.read() == ""
-        watching.stderr.close()
-    finally:
-        watching.kill()
-
-
-async def _frames(*frames: str, as_json: bool = False) -> list[str]:
-    """What is shown of a server that sends these and then something that ends the watch."""
-
-    async def speak(link: ServerConnection) -> None:
-        for frame in frames:
-            await link.send(frame)
-        await link.send("[]")
-        await link.wait_closed()
-
-    shown: list[str] = []
-    async with serve(speak, "127.0.0.1", 0) as server:
-        port = next(iter(server.sockets)).getsockname()[1]
-        with pytest.raises(BitsError, match="does not speak like a BITS server"):
-            await asyncio.wait_for(watch(f"ws://127.0.0.1:{port}/ws", as_json=as_json, show=shown.append), 10)
-    return shown
-
-
-async def test_a_frame_cannot_command_the_terminal_nor_break_the_watch() -> None:
-    hostile = {"timestamp": 10**30, "user": "a\x9b2J", "value": "b\u202ec\x7f\ud800 è ☕"}
-    frame = json.dumps({"seq": 1, "message": hostile})
-    assert await _frames(frame) == ["--:-- a�2J: b�c�� è ☕"]
-    [line] = await _frames(frame, as_json=True)
-    assert line.isprintable()
-    assert "è ☕" in line
-    assert json.loads(line) == json.loads(frame)
-    for broken in ('{"seq": 1, "tempint": {"timestamp": 1, "value": "x", "sensor": 0}}', '{"seq": 1, "status": "x"}'):
-        assert await _frames(broken) == []
-
-
-async def test_watching_comes_back_from_where_it_was() -> None:
-    asked: list[str] = []
-
-    async def speak(link: ServerConnection) -> None:
-        assert link.request
-        asked.append(link.request.path)
-        if len(asked) == 3:
-            await link.send("no frame")
-        elif len(asked) == 1:
-            await link.send('{"seq": 7, "people": {"count": 1}}')
-
-    shown: list[str] = []
-    async with serve(speak, "127.0.0.1", 0) as server:
-        port = next(iter(server.sockets)).getsockname()[1]
-        with pytest.raises(BitsError, match="does not speak"):
-            await asyncio.wait_for(watch(f"ws://127.0.0.1:{port}/ws", as_json=False, show=shown.append), 15)
-    assert asked == ["/ws", "/ws?since=7", "/ws?since=7"]
-    assert shown == ["      1 present"]
-
-
-def test_words_for_frames() -> None:
-    assert list(describe({"seq": 1, "people": {"count": 3}})) == ["      3 present"]
-    assert list(describe({"seq": 1, "stale": True})) == ["the board was never heard"]
-    assert printable("a\x1b[31mb\u202ec") == "a�[31mb�c"
 
 
 # --- developer mode

@@ -123,17 +123,28 @@ def send(settings: Settings, words: tuple[str, ...]) -> None:
 @configured("web_host", "web_port")
 @click.option("--url", metavar="URL", help="The space's page; default: the server these settings describe.")
 @click.option("--json", "as_json", is_flag=True, help="Print the frames as they come.")
-def watch(settings: Settings, url: str | None, as_json: bool) -> None:
-    """Follow a space: print every change as it happens."""
-    from bits.watch import watch
+@click.option("--waybar", is_flag=True, help="Print what a desktop's bar reads (docs/clients.md).")
+@click.option("--once", is_flag=True, help="Print what is true now, and end.")
+def watch(settings: Settings, url: str | None, as_json: bool, waybar: bool, once: bool) -> None:
+    """Follow a space: print every change as it happens.
 
+    \b
+      bits watch --url https://bits.example.org
+      bits watch --once                     is it open?
+    """
+    from bits import watch as watching
+
+    if as_json and waybar:
+        raise click.UsageError("--json and --waybar: choose one")
     if not url and settings.config.web_usocket:
         raise BitsError(f"the server listens on {settings.config.web_usocket}: name the space's page with --url")
     page = url or f"http://{endpoint(settings.config.web_host, settings.config.web_port)}"
     if not page.startswith(("http://", "https://", "ws://", "wss://")):
         raise BitsError(f"{page}: expected an address that begins with http:// or https://")
     stream = "ws" + page.removeprefix("http") if page.startswith("http") else page
-    asyncio.run(watch(stream.rstrip("/").removesuffix("/ws") + "/ws", as_json=as_json))
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    form = watching.as_json if as_json else watching.Bar() if waybar else watching.Lines(colour=colour)
+    asyncio.run(watching.watch(stream.rstrip("/").removesuffix("/ws") + "/ws", form, once=once))
 
 
 @bits.command()
