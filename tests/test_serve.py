@@ -183,3 +183,16 @@ def test_http_on_a_unix_socket(make_server: Make, tmp_path: Path) -> None:
             answer += data
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert answer.endswith(b"\r\n\r\n1")
+
+
+def test_a_proxy_on_our_unix_socket_is_believed(make_server: Make, tmp_path: Path) -> None:
+    path = tmp_path / "web.sock"
+    server = make_server(web_usocket=str(path), log_requests="true")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(
+            b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-Forwarded-For: 10.0.0.1,203.0.113.9\r\n\r\n"
+        )
+        while client.recv(4096):
+            pass
+    wait_until(lambda: "203.0.113.9 GET /healthz 200" in server.errors, "the request is logged")

@@ -129,7 +129,9 @@ def _parse(address: str) -> IPv4Address | IPv6Address | None:
 def client_address(request: Request) -> str:
     """Return the client's address: the nearest hop that is not one of our own proxies."""
     trusted: Networks = context.of(request).config.trusted_proxies
-    hops = [*request.headers.get("x-forwarded-for", "").split(","), request.ip]
+    hops = request.headers.get("x-forwarded-for", "").split(",")
+    if _parse(request.ip):  # else a proxy on our unix socket: who may open that is trusted
+        hops.append(request.ip)
     for hop in reversed(hops):
         address = _parse(hop)
         if address is None:
