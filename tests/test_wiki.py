@@ -697,6 +697,23 @@ def test_what_is_no_picture_is_refused_before_it_is_stored(site: Server) -> None
     assert anna.post("/message", {"text": "a" * 100_000, "csrf": anna.csrf("/admin")})[0] == 413
 
 
+@pytest.mark.postgres
+def test_what_one_node_stores_another_shows(make_server: Callable[..., Server], postgres_uri: str) -> None:
+    one, two = (make_server(db_uri=postgres_uri, cookie_secret=SECRET) for _ in range(2))
+    one.run("user", "add", "anna", "--password-stdin", input=PASSWORD + "\n")
+    anna = signed_in(one)
+    write(anna, "a", "# A\n\nfirst, see [[B]]")
+    assert b"first" in two.get("/wiki/a")[2]
+    write(anna, "a", "# A\n\nsecond, see [[B]]")
+    write(signed_in(two), "b", "# B")
+    for node in (one, two):
+        body = node.get("/wiki/a")[2]
+        assert b"second" in body and b"missing" not in body
+    send(anna, picture())
+    address = re.search(r"/wiki/files/[0-9a-f]{64}\.png", anna.get("/wiki/files")[2])
+    assert address and two.get(address[0])[2] == picture()
+
+
 def contents(folder: Path) -> dict[Path, bytes]:
     return {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*.*") if file.is_file()}
 
