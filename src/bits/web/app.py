@@ -65,7 +65,7 @@ from bits.web.pages import HomePage
 from bits.web.render import Assets, Renderer
 from bits.web.temperatures import Temperatures
 from bits.web.v1.guard import Limiter
-from bits.web.v1.routes import StateBody
+from bits.web.v1.routes import Answers
 from bits.wiki import Wiki
 from bits.workers import supervise
 
@@ -259,7 +259,7 @@ def make_context(config: Config) -> Context:
         renderer=Renderer(config, assets),
         home=HomePage(),
         feeds=Feeds(),
-        api_state=StateBody(),
+        api=Answers(),
         limiter=Limiter(config.api_rate),
         history=History(),
         signer=Signer(config),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bits.web.render import Assets, Renderer
     from bits.web.temperatures import Temperatures
     from bits.web.v1.guard import Limiter
-    from bits.web.v1.routes import StateBody
+    from bits.web.v1.routes import Answers
     from bits.web.wiki import Shelf
     from bits.wiki import Wiki
 
@@ -62,7 +62,7 @@ class Context:
     renderer: Renderer
     home: HomePage
     feeds: Feeds
-    api_state: StateBody
+    api: Answers
     limiter: Limiter
     history: History
     signer: Signer

@@ -52,18 +52,32 @@ RANG = shapes.Sound(seq=4715, timestamp=NOON, modifiedby="web", number=3)
 # --- reading
 
 
-class StateBody:
-    """The state, encoded once per change, not once per reader."""
+class Answers:
+    """What many ask for, made once: the state for each change, the page for each language."""
 
     def __init__(self) -> None:
         self._version = -1
-        self._body = Body(b"", "application/json")
+        self._state = Body(b"", "application/json")
+        self._pages: dict[str, Body] = {}
 
-    def body(self, ctx: Context) -> Body:
+    def state(self, ctx: Context) -> Body:
         if self._version != ctx.live.version:
             self._version = ctx.live.version
-            self._body = Body(msgspec.json.encode(_state(ctx)), "application/json", vary="Accept-Encoding")
-        return self._body
+            self._state = Body(msgspec.json.encode(_state(ctx)), "application/json", vary="Accept-Encoding")
+        return self._state
+
+    def page(self, ctx: Context, language: str) -> Body:
+        if language not in self._pages:
+            self._pages[language] = ctx.renderer.page(
+                "api.html",
+                language,
+                current="api",
+                description=describe.DESCRIPTION,
+                operations=describe.sections(table),
+                shapes=describe.shapes(table),
+                problems=KINDS,
+            )
+        return self._pages[language]
 
 
 def _state(ctx: Context) -> shapes.State:
@@ -107,7 +121,7 @@ async def get_state(request: Request) -> Body:
     """Carries an ETag: ask with If-None-Match as often as you like. To be told of changes use /ws or /events, which
     are described in docs/live.md."""
     ctx = context.of(request)
-    return ctx.api_state.body(ctx)
+    return ctx.api.state(ctx)
 
 
 async def _page(ctx: Context, wanted: Filter, query: shapes.Paging) -> tuple[list[Any], str | UnsetType]:
@@ -410,13 +424,4 @@ async def openapi(request: Request) -> HTTPResponse:
 async def page(request: Request) -> HTTPResponse:
     """The description for people."""
     ctx = context.of(request)
-    page = ctx.renderer.page(
-        "api.html",
-        language_of(request),
-        current="api",
-        description=describe.DESCRIPTION,
-        operations=describe.sections(table),
-        shapes=describe.shapes(table),
-        problems=KINDS,
-    )
-    return page.answer(request)
+    return ctx.api.page(ctx, language_of(request)).answer(request)
