@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import Any
@@ -23,8 +23,19 @@ sync_error = test_browser.sync_api.Error
 Make = Callable[..., Server]
 
 
-def test_the_manifest_names_the_space_in_the_readers_language(make_server: Make) -> None:
-    server = make_server(space_name="Officina delle Cose")
+@pytest.fixture(scope="module", params=["", "https://space.example"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that does not know where browsers reach it, and one that does."""
+    folder = tmp_path_factory.mktemp("site")
+    server = Server(folder, public_url=request.param, space_name="Officina delle Cose", stale_after="0").start()
+    server.say("status 1")
+    yield server
+    server.stop()
+    assert "Traceback" not in server.errors, server.errors
+
+
+def test_the_manifest_names_the_space_in_the_readers_language(site: Server) -> None:
+    server = site
     status, headers, body = server.get("/manifest.webmanifest", Accept_Language="it")
     assert (status, headers["content-type"]) == (200, "application/manifest+json")
     assert "Accept-Language" in headers["vary"]
@@ -50,9 +61,8 @@ def test_the_manifest_names_the_space_in_the_readers_language(make_server: Make)
     assert '<link rel="apple-touch-icon" href="/apple-touch-icon.png">' in page
 
 
-@pytest.mark.parametrize("url", ["", "https://space.example"])
-def test_search_engines_are_told_what_is_public(make_server: Make, url: str) -> None:
-    server = make_server(public_url=url)
+def test_search_engines_are_told_what_is_public(site: Server) -> None:
+    server, url = site, site.settings["public_url"]
     lines = server.get("/robots.txt")[2].decode().splitlines()
     assert lines[0] == "User-agent: *"
     assert "Disallow: /admin" in lines
@@ -63,21 +73,19 @@ def test_search_engines_are_told_what_is_public(make_server: Make, url: str) -> 
     assert (b"<loc>https://space.example/log</loc>" in body) == bool(url)
 
 
-@pytest.mark.parametrize("url", ["", "https://space.example"])
-def test_links_to_the_homepage_have_a_preview(make_server: Make, url: str) -> None:
-    server = make_server(public_url=url, space_name="Lab", stale_after="0")
-    server.say("status 1")
+def test_links_to_the_homepage_have_a_preview(site: Server) -> None:
+    server, url = site, site.settings["public_url"]
     page = server.get("/")[2].decode()
-    assert '<meta property="og:title" content="Lab: Open">' in page
+    assert '<meta property="og:title" content="Officina delle Cose: Open">' in page
     # Previews need whole addresses, and Host is anybody's word: there are none unless they are configured.
     assert ('<meta property="og:image" content="https://space.example/bits_presence.png">' in page) == bool(url)
     assert ('<link rel="canonical" href="https://space.example/">' in page) == bool(url)
     assert server.get("/bits_presence.png")[0] == 200
 
 
-def test_no_other_page_may_be_framed(server: Server) -> None:
+def test_no_other_page_may_be_framed(site: Server) -> None:
     for path in ("/", "/log", "/login", "/nowhere"):
-        _, headers, _ = server.get(path, Accept="text/html")
+        _, headers, _ = site.get(path, Accept="text/html")
         assert "frame-ancestors 'self'" in headers["content-security-policy"], path
 
 
@@ -229,11 +237,10 @@ def test_nothing_of_members_is_ever_stored(make_server: Make, open_page: Callabl
 @pytest.mark.browser
 def test_old_copies_are_deleted_and_the_worker_goes_when_told(make_server: Make, open_page: Callable[..., Any]) -> None:
     server = make_server()
-    page = open_page(server.url, quiet=False)
-    page.evaluate("caches.open('bits-of-yesterday')")
-    page.evaluate("caches.open('somebody-elses')")
-    page.evaluate("navigator.serviceWorker.getRegistration().then((one) => one?.unregister())")
-    page.reload()
+    page = open_page(server.url + "/log", quiet=False)  # where no worker is asked for
+    for name in ("bits-of-yesterday", "somebody-elses"):
+        page.evaluate("name => caches.open(name).then(() => {})", name)
+    page.goto(server.url)
     with_worker(page)
     wait_until(lambda: "bits-of-yesterday" not in stored(page), "the old cache's end")
     assert "somebody-elses" in stored(page)
