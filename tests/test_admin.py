@@ -134,6 +134,12 @@ def test_forms_from_elsewhere_are_refused(members: Server) -> None:
     [
         ("/admin", {"value": "ajar"}),
         ("/admin", {}),
+        ("/admin", {"value": "open", "note": "x" * 201}),
+        ("/admin", {"value": "open", "note": "a\x07b"}),
+        ("/admin", {"value": "open", "until": "tomorrow"}),
+        ("/admin", {"value": "open", "until": "2020-01-01T10:00"}),
+        ("/admin", {"value": "open", "until": "8999-12-31T23:59"}),
+        ("/admin", {"value": "open", "until": "0001-01-01T00:00"}),
         ("/message", {"text": ""}),
         ("/message", {"text": "   "}),
         ("/message", {"text": "x" * 1001}),
@@ -143,13 +149,17 @@ def test_forms_from_elsewhere_are_refused(members: Server) -> None:
         ("/sound", {"number": "one"}),
     ],
 )
-def test_wrong_fields_are_400_with_a_sentence(members: Server, path: str, fields: dict[str, str]) -> None:
+def test_wrong_fields_are_told_beside_them(members: Server, path: str, fields: dict[str, str]) -> None:
     browser = Browser(members)
     browser.sign_in()
-    status, _, said = browser.post(path, {**fields, "csrf": browser.csrf("/admin")})
+    status, _, page = browser.post(path, {**fields, "csrf": browser.csrf("/admin")})
     assert status == 400
-    assert len(said) < 200
+    (name,) = re.findall(r'<p class="bad" id="(\w+)-wrong">', page)
+    assert name in {"/admin": ("value", "note", "until"), "/message": ("text",), "/sound": ("number",)}[path]
+    assert f'<a href="#{name}">' in page
+    assert name == "value" or f'aria-invalid="true" aria-describedby="{name}-wrong" autofocus' in page
     assert members.json("/data")["seq"] == 0
+    assert "bits_fields_refused_total" in members.get("/metrics")[2].decode()
 
 
 def test_what_is_no_form_at_all_is_refused_without_a_fuss(members: Server) -> None:

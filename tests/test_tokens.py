@@ -17,7 +17,7 @@ from bits.config import Config
 from bits.store import Store, reading, writing
 from bits.tokens import MOST, TokenError
 from bits.web import users
-from bits.web.v1.guard import REMEMBERED, Limiter
+from bits.web.limiter import REMEMBERED, Limiter
 from tests.conftest import Server
 from tests.test_admin import PASSWORD, SECRET, Browser
 

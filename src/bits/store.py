@@ -130,7 +130,7 @@ def from_row(row: Row[Any]) -> Stored:
     return Stored(row.seq, event, row.source, row.at, row.author, row.bridge, row.number, row.note, row.until)
 
 
-def make_engine(uri: str, *, recycle: float = 3600, echo: bool = False) -> AsyncEngine:
+def make_engine(uri: str, *, recycle: float = 3600) -> AsyncEngine:
     """Make the engine for a `sqlite:///` or `postgresql://` URI; nothing is opened yet."""
     url = make_url(uri)
     name = url.get_backend_name()
@@ -138,7 +138,6 @@ def make_engine(uri: str, *, recycle: float = 3600, echo: bool = False) -> Async
         url.set(drivername=DRIVERS[name]),
         pool_recycle=round(recycle),
         pool_pre_ping=name == "postgresql",
-        echo=echo,
         # Many nodes share one PostgreSQL: each keeps one connection, and a few more for a moment.
         **({"pool_size": 1, "max_overflow": 4} if name == "postgresql" else {}),
     )

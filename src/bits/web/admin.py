@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
-from sanic import BadRequest, Blueprint, HTTPResponse, Request, ServiceUnavailable
+from sanic import Blueprint, HTTPResponse, Request, ServiceUnavailable
 from sanic.response import redirect
 
 from bits.events import WEB, Event, Message, Report, Sound, Status, Stored
 from bits.web import context
-from bits.web.auth import check_form, client_address, form_token, log, member, sign_in, sign_out
+from bits.web.auth import check_form, check_password, form_token, member, sign_in, sign_out
+from bits.web.fields import AHEAD, Fields, local
 from bits.web.pages import view
 from bits.web.reader import language_of
-from bits.web.route import field, get
-from bits.web.users import User, authenticate
+from bits.web.route import get
+from bits.web.users import User
 from bits.web.words import N_
 
 bp = Blueprint("admin")
 
 COMMIT_SECONDS = 10  # a form waits so long for its commit before it says that the database is busy
+NOTE_LENGTH = 200  # characters
 MESSAGE_LENGTH = 1000  # characters; any of them fits the miniprotocol's line
 
 
@@ -31,11 +35,33 @@ def see_other(to: str) -> HTTPResponse:
 
 
 def page(
-    request: Request, template: str, status: int = 200, *, current: str = "members", **values: Any
+    request: Request,
+    template: str,
+    status: int = 200,
+    *,
+    current: str = "members",
+    form: Fields | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    **values: Any,
 ) -> HTTPResponse:
+    """Render a members' page; one whose form has errors shows them beside the fields.
+
+    `done` in the query names what was just done: each page has a sentence for those words it knows, and shows no other.
+    """
     ctx = context.of(request)
-    body = ctx.renderer.page(template, language_of(request), current=current, csrf=form_token(request), **values)
-    return HTTPResponse(body.data, status=status, content_type=body.content_type, headers={"Cache-Control": "no-store"})
+    body = ctx.renderer.page(
+        template,
+        language_of(request),
+        current=current,
+        csrf=form_token(request),
+        is_admin=getattr(request.ctx, "is_admin", False),
+        form=form,
+        **({"done": request.args.get("done")} | values),
+    )
+    if form and form.errors and status == 200:
+        status = 400
+    more = {"Cache-Control": "no-store", **headers}
+    return HTTPResponse(body.data, status=status, content_type=body.content_type, headers=more)
 
 
 async def signed_in(request: Request) -> User | HTTPResponse:
@@ -44,9 +70,11 @@ async def signed_in(request: Request) -> User | HTTPResponse:
     return await member(request) or see_other("/login")
 
 
-async def _submit(request: Request, event: Event, user: User) -> None:
+async def submit(
+    request: Request, event: Event, user: User, *, note: str | None = None, until: datetime | None = None
+) -> None:
     """Send an event down the one write path and wait until it is in the log."""
-    report = Report(event, WEB, datetime.now(UTC), user.name)
+    report = Report(event, WEB, datetime.now(UTC), user.name, note=note or None, until=until)
     await committed(context.of(request).presence.submit([report]))
 
 
@@ -59,9 +87,9 @@ async def committed(stored: asyncio.Future[list[Stored]]) -> None:
 
 
 # Where one may come back to after signing in: pages of ours, and no address that leads elsewhere.
-COME_BACK = re.compile(
-    r"/(admin|people|devices|tokens|wiki|wiki/[a-z0-9-]{1,64}(/(edit|history|diff|revision))?)(\?[A-Za-z0-9=&_%+-]{0,400})?"
-)
+PAGES = r"admin|people|devices|tokens|announcements|account|users(?:/[0-9]{1,9})?"
+WIKI = r"wiki|wiki/[a-z0-9-]{1,64}(?:/(?:edit|history|diff|revision))?"
+COME_BACK = re.compile(rf"/({PAGES}|{WIKI})" + r"(\?[A-Za-z0-9=&_%+-]{0,400})?")
 
 
 def _next(given: str) -> str:
@@ -71,7 +99,8 @@ def _next(given: str) -> str:
 def to_the_door(request: Request) -> HTTPResponse:
     """Send a browser to sign in first, and back to where it wanted to go."""
     wanted = request.path + (f"?{request.query_string}" if request.query_string else "")
-    return see_other("/login?" + urlencode({"next": _next(wanted)}))
+    to = _next(wanted)
+    return see_other("/login" if to == "/admin" else "/login?" + urlencode({"next": to}))
 
 
 @get(bp, "/login")
@@ -79,22 +108,30 @@ async def login_page(request: Request) -> HTTPResponse:
     to = _next(str(request.args.get("next", "")))
     if await member(request):
         return see_other(to)
-    return page(request, "login.html", failed=False, to=to)
+    return page(request, "login.html", to=to)
 
 
 @bp.post("/login")
 async def login(request: Request) -> HTTPResponse:
     check_form(request)
-    ctx = context.of(request)
-    to = _next(field(request, "next"))
-    user = await authenticate(ctx.engine, field(request, "name"), field(request, "password"))
+    form = Fields(request)
+    to = _next(form.raw("next"))
+    user = await check_password(request, form.raw("name"), form.raw("password"))
     if user is None:
-        ctx.counters["logins_failed_total"] += 1
-        log.warning("sign-in refused from %s", client_address(request))
-        return page(request, "login.html", status=403, failed=True, to=to)
+        form.refuse("password", "wrong-password", form._("Name and password do not fit together."))
+        return page(request, "login.html", status=403, form=form, to=to)
+    if isinstance(user, int):
+        return throttled(request, "login.html", form, "password", user, to=to)
     response = see_other(to)
     sign_in(request, response, user)
     return response
+
+
+def throttled(request: Request, template: str, form: Fields, name: str, wait: int, **values: Any) -> HTTPResponse:
+    """Show a form again whose password was not even looked at."""
+    said = form._("Too many attempts: try again in %(wait)s seconds.")
+    form.refuse(name, "too-often", said, wait=wait)
+    return page(request, template, status=429, form=form, headers={"Retry-After": str(wait)}, **values)
 
 
 @bp.post("/logout")
@@ -105,21 +142,29 @@ async def logout(request: Request) -> HTTPResponse:
     return response
 
 
-@get(bp, "/admin")
-async def admin_page(request: Request) -> HTTPResponse:
-    user = await member(request)
-    if user is None:
-        return see_other("/login")
+def _show(request: Request, user: User, form: Fields | None = None) -> HTTPResponse:
     ctx = context.of(request)
+    zone = ctx.config.time_zone
+    now = datetime.now(UTC)
     return page(
         request,
         "admin.html",
+        form=form,
         user=user.name,
         state=view(ctx.live.state, ctx.live.fresh, ctx.config, ctx.roster.listed),
-        done=request.args.get("done"),
         closing=ctx.caretaker.closing,
         sign=ctx.caretaker.sign,
+        first=local(now, zone),
+        last=local(now + AHEAD, zone),
+        note_length=NOTE_LENGTH,
+        message_length=MESSAGE_LENGTH,
     )
+
+
+@get(bp, "/admin")
+async def admin_page(request: Request) -> HTTPResponse:
+    user = await member(request)
+    return to_the_door(request) if user is None else _show(request, user)
 
 
 @bp.post("/admin")
@@ -127,10 +172,13 @@ async def set_status(request: Request) -> HTTPResponse:
     user = await signed_in(request)
     if isinstance(user, HTTPResponse):
         return user
-    value = field(request, "value")
-    if value not in ("open", "closed", "away"):
-        raise BadRequest(f"value={value[:40]}: expected open, closed or away.")
-    await _submit(request, Status(value), user)
+    form = Fields(request)
+    value = form.choice("value", ("open", "closed", "away"))
+    note = form.line("note", NOTE_LENGTH)
+    until = form.moment("until", context.of(request).config.time_zone, datetime.now(UTC))
+    if form.errors:
+        return _show(request, user, form)
+    await submit(request, Status(value), user, note=note, until=until)
     return see_other("/admin?done=status")
 
 
@@ -139,14 +187,11 @@ async def send_message(request: Request) -> HTTPResponse:
     user = await signed_in(request)
     if isinstance(user, HTTPResponse):
         return user
-    words = " ".join(field(request, "text").split())  # the board's display has no lines to break
-    if not 1 <= len(words) <= MESSAGE_LENGTH:
-        raise BadRequest(f"The message has {len(words)} characters: expected 1 to {MESSAGE_LENGTH}.")
-    try:
-        message = Message(words)
-    except ValueError as error:
-        raise BadRequest(f"{error}.") from None
-    await _submit(request, message, user)
+    form = Fields(request)
+    words = form.line("text", MESSAGE_LENGTH, 1)  # one: the board's display has no lines to break
+    if form.errors:
+        return _show(request, user, form)
+    await submit(request, Message(words), user)
     return see_other("/admin?done=message")
 
 
@@ -155,8 +200,9 @@ async def play_sound(request: Request) -> HTTPResponse:
     user = await signed_in(request)
     if isinstance(user, HTTPResponse):
         return user
-    number = field(request, "number")
-    if not (number.isascii() and number.isdecimal() and len(number) <= 3 and int(number) <= 255):
-        raise BadRequest(f"number={number[:40]}: expected a whole number from 0 to 255.")
-    await _submit(request, Sound(int(number)), user)
+    form = Fields(request)
+    number = form.whole("number", 0, 255)
+    if form.errors:
+        return _show(request, user, form)
+    await submit(request, Sound(number), user)
     return see_other("/admin?done=sound")

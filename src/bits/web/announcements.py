@@ -2,6 +2,99 @@
 
 from __future__ import annotations
 
-from sanic import Blueprint
+from datetime import UTC, datetime
+
+from sanic import Blueprint, HTTPResponse, Request
+
+from bits.events import Announce, Stored, Withdraw
+from bits.state import ANNOUNCED, State
+from bits.web import context
+from bits.web.admin import NOTE_LENGTH, page, see_other, signed_in, submit, to_the_door
+from bits.web.auth import member
+from bits.web.fields import AHEAD, Fields, local
+from bits.web.route import get
+from bits.web.users import User
 
 bp = Blueprint("announcements")
+
+
+def to_come(state: State, now: datetime) -> list[tuple[Announce, Stored]]:
+    """Return what was announced and is not over, in the order it begins."""
+    found = [
+        (stored.event, stored)
+        for stored in state.announced.values()
+        if stored and isinstance(stored.event, Announce) and stored.until and stored.until > now
+    ]
+    return sorted(found, key=lambda each: (each[0].begins, each[1].seq))
+
+
+def _may_withdraw(user: User, stored: Stored) -> bool:
+    return user.admin or stored.author == user.name
+
+
+def _show(request: Request, user: User, form: Fields | None = None) -> HTTPResponse:
+    ctx = context.of(request)
+    now = datetime.now(UTC)
+    zone = ctx.config.time_zone
+    rows = [
+        {"event": event, "stored": stored, "mine": _may_withdraw(user, stored)}
+        for event, stored in to_come(ctx.presence.state, now)
+    ]
+    return page(
+        request,
+        "announcements.html",
+        form=form,
+        rows=rows,
+        first=local(now, zone),
+        last=local(now + AHEAD, zone),
+        note_length=NOTE_LENGTH,
+    )
+
+
+@get(bp, "/announcements")
+async def announcements(request: Request) -> HTTPResponse:
+    user = await member(request)
+    return to_the_door(request) if user is None else _show(request, user)
+
+
+@bp.post("/announcements")
+async def announce(request: Request) -> HTTPResponse:
+    user = await signed_in(request)
+    if isinstance(user, HTTPResponse):
+        return user
+    ctx = context.of(request)
+    form = Fields(request)
+    now = datetime.now(UTC)
+    value = form.choice("value", ("open", "closed"))
+    begins = form.moment("begins", ctx.config.time_zone, now, needed=True)
+    until = form.moment("until", ctx.config.time_zone, now, needed=True)
+    note = form.line("note", NOTE_LENGTH)
+    if begins and until and until <= begins:
+        form.refuse("until", "backwards", form._("The end must come after the beginning."))
+    # The state keeps no more: the oldest would be forgotten before it is over.
+    if len(to_come(ctx.presence.state, now)) >= ANNOUNCED:
+        said = form._("There are %(most)s announcements to come, which is the most: withdraw one first.")
+        form.refuse("value", "too-many", said, most=ANNOUNCED)
+    if form.errors or begins is None:
+        return _show(request, user, form)
+    await submit(request, Announce(value, begins), user, note=note, until=until)
+    return see_other("/announcements?done=announced")
+
+
+@bp.post("/announcements/withdraw")
+async def withdraw(request: Request) -> HTTPResponse:
+    """Withdraw an announcement: its author may, and every administrator."""
+    user = await signed_in(request)
+    if isinstance(user, HTTPResponse):
+        return user
+    form = Fields(request)
+    number = form.whole("id", 0, 999_999_999)
+    stored = context.of(request).presence.state.announced.get(number)
+    if stored is None:
+        form.refuse("id", "gone", form._("This announcement is not there any more."))
+    elif not _may_withdraw(user, stored):
+        form.refuse("id", "not-yours", form._("Only its author and administrators may withdraw this."))
+    if form.errors:
+        return _show(request, user, form)
+    await submit(request, Withdraw(number), user)
+    return see_other("/announcements?done=withdrawn")

@@ -59,12 +59,12 @@ from bits.web.errors import explain
 from bits.web.feeds import Feeds
 from bits.web.front import Front
 from bits.web.history import History
+from bits.web.limiter import Limiter
 from bits.web.live import Live
 from bits.web.outlook import Outlooks
 from bits.web.pages import HomePage
 from bits.web.render import Assets, Renderer
 from bits.web.temperatures import Temperatures
-from bits.web.v1.guard import Limiter
 from bits.web.v1.routes import Answers
 from bits.wiki import Wiki
 from bits.workers import supervise
@@ -109,6 +109,8 @@ def set_up_logging(config: Config) -> None:
                 "sanic.root": sanic,
                 "sanic.server": sanic,
                 "sanic.error": {"level": "WARNING"},
+                # Not by the engine's own switch, which would write to stdout too, where scripts wait for "ready".
+                "sqlalchemy.engine": {"level": "INFO" if config.log_queries else "WARNING"},
             },
         }
     )
@@ -192,7 +194,7 @@ def create_app(config: Config, web: socket, control: socket, ready: Callable[[],
 def make_context(config: Config) -> Context:
     """Make the parts and tie them together."""
     counters = Counters()
-    engine = make_engine(config.db_uri, recycle=config.db_recycle, echo=config.log_queries)
+    engine = make_engine(config.db_uri, recycle=config.db_recycle)
     store = Store(engine)
     bus = Bus()
     presence = Presence(store, bus, counters)
@@ -261,6 +263,7 @@ def make_context(config: Config) -> Context:
         feeds=Feeds(),
         api=Answers(),
         limiter=Limiter(config.api_rate),
+        attempts=Limiter(config.login_rate),
         history=History(),
         signer=Signer(config),
         wiki=Wiki(engine),

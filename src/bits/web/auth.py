@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
@@ -69,7 +69,10 @@ async def member(request: Request) -> User | None:
     if session is None:
         return None
     user = await users.by_id(ctx.engine, session[0])
-    return user if user and secrets.compare_digest(_fingerprint(user), session[1]) else None
+    if user is None or not secrets.compare_digest(_fingerprint(user), session[1]):
+        return None
+    request.ctx.is_admin = user.admin
+    return user
 
 
 def form_token(request: Request) -> str:
@@ -100,6 +103,24 @@ def check_form(request: Request) -> None:
     if not is_form(request, field(request, "csrf")):
         context.of(request).counters["forms_refused_total"] += 1
         raise Forbidden(N_("This form is too old, or you have signed in or out since: go back and load the page anew."))
+
+
+async def check_password(request: Request, name: str, password: str) -> User | int | None:
+    """Return the user whose name and password these are; or in how many seconds another may be tried."""
+    ctx = context.of(request)
+    address = _parse(client_address(request))
+    # Whoever has one IPv6 address has a whole network of them.
+    near = ip_network((address, 64), strict=False) if isinstance(address, IPv6Address) else address
+    wait = max(ctx.attempts.take(near), ctx.attempts.take(name[: users.NAME_LENGTH]))
+    if wait:
+        ctx.counters["logins_throttled_total"] += 1
+        log.warning("too many passwords tried from %s", client_address(request))
+        return wait
+    user = await users.authenticate(ctx.engine, name, password)
+    if user is None:
+        ctx.counters["logins_failed_total"] += 1
+        log.warning("wrong password from %s", client_address(request))
+    return user
 
 
 def sign_in(request: Request, response: HTTPResponse, user: User) -> None:

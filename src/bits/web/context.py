@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from bits.web.feeds import Feeds
     from bits.web.front import Front
     from bits.web.history import History
+    from bits.web.limiter import Limiter
     from bits.web.live import Live
     from bits.web.outlook import Outlooks
     from bits.web.pages import HomePage
     from bits.web.render import Assets, Renderer
     from bits.web.temperatures import Temperatures
-    from bits.web.v1.guard import Limiter
     from bits.web.v1.routes import Answers
     from bits.web.wiki import Shelf
     from bits.wiki import Wiki
@@ -63,7 +63,8 @@ class Context:
     home: HomePage
     feeds: Feeds
     api: Answers
-    limiter: Limiter
+    limiter: Limiter  # of what tokens write
+    attempts: Limiter  # at passwords
     history: History
     signer: Signer
     wiki: Wiki
