@@ -21,6 +21,7 @@ def pack(folder: Path) -> Path:
     version = json.loads((SOURCE / "manifest.json").read_bytes())["version"]
     archive = folder / f"bits-webextension-{version}.zip"
     files = {file.relative_to(SOURCE).as_posix(): file for file in SOURCE.rglob("*") if file.suffix in SHIPPED}
+    del files["jsconfig.json"]  # the compiler's, which only checks
     files["LICENSE"] = ROOT / "LICENSE"
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(archive, "w") as packed:

@@ -333,6 +333,7 @@ def test_it_is_packed_alike_every_time(tmp_path: Path) -> None:
     with zipfile.ZipFile(first) as packed:
         assert packed.testzip() is None
         names = packed.namelist()
+    assert "jsconfig.json" not in names
     assert "manifest.json" in names  # at the top, where browsers look
     assert set(files_of(manifest())) <= set(names)
     assert {f"_locales/{language}/messages.json" for language in LANGUAGES} <= set(names)

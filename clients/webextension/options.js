@@ -3,6 +3,7 @@
 import { isSnapshot, toOrigin, toPattern } from "./space.js";
 import { text, translate } from "./words.js";
 
+/** @returns {any} */
 const at = (id) => document.getElementById(id);
 
 async function check(origin) {

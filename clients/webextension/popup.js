@@ -4,6 +4,7 @@ import { valueOf } from "./space.js";
 import { degrees, moment, people, text, translate } from "./words.js";
 
 const MARKS = { open: "●", closed: "■", away: "▲", unknown: "?" };
+/** @returns {any} */
 const at = (id) => document.getElementById(id);
 
 /** Show a row of the list, or hide it where there is nothing to tell. */
