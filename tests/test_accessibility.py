@@ -23,6 +23,7 @@ PUBLIC_PAGES = [
     "/",
     "/blind",
     "/log",
+    "/log?kind=all&limit=5",
     "/log?offset=1&limit=1",
     "/info",
     "/wiki",

@@ -287,7 +287,7 @@ async def log(request: Request) -> HTTPResponse:
             current="log",
             entries=[shown(stored, names) for stored in page.entries],
             links={name: link(getattr(page, name)) for name in ("newest", "newer", "older", "oldest")},
-            is_live=not (problem or offset or before) and page.newest is None,
+            is_live=not (problem or offset) and page.newest is None and chosen.day in (None, today),
             seq=seq,
             asked=chosen,
             limit=limit if limit != LIMIT else None,
