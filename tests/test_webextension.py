@@ -27,6 +27,7 @@ Make = Callable[..., Server]
 
 EXTENSION = ROOT / "clients" / "webextension"
 VECTORS = json.loads((ROOT / "tests" / "vectors" / "stream.json").read_text("utf-8"))
+AXE = ROOT / "src" / "bits" / "web" / "client" / "node_modules" / "axe-core" / "axe.min.js"
 LANGUAGES = ("en", "it", "de", "fr")
 
 
@@ -188,6 +189,12 @@ def extension(playwright: Any, chromium: str, tmp_path: Path) -> Iterator[Extens
     running.context.close()
 
 
+def violations(page: Any) -> Any:
+    """What of WCAG a page does not keep, by axe-core."""
+    page.evaluate(AXE.read_text("utf-8") + ";0")
+    return page.evaluate("axe.run().then((result) => result.violations)")
+
+
 @pytest.fixture
 def elsewhere() -> Iterator[str]:
     """The address of a server of another kind."""
@@ -270,6 +277,10 @@ def test_the_popup_and_the_settings(server: Server, extension: Extension, elsewh
     expect(popup.locator("#people")).to_have_text("One person is here")
     expect(popup.locator("#message")).to_contain_text("<b>Ciao</b> ☕")
     assert popup.get_by_role("link", name="Open the page").get_attribute("href") == server.url
+    for shown in (page, popup):
+        for scheme in ("light", "dark"):
+            shown.emulate_media(color_scheme=scheme)
+            assert [(each["id"], each["nodes"]) for each in violations(shown)] == []
     extension.ask("chrome.notifications.clear('status')")
     server.say("status 0")
     expect(popup.get_by_role("heading")).to_have_text("Closed")
