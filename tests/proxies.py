@@ -17,8 +17,8 @@ class Habits:
     """What a proxy does to what passes.
 
     Args:
-        upgrade: of a WebSocket: "pass"; "refuse" with 400; "kill" right after the answer; "strip" the headers that
-            ask for it.
+        upgrade: of a WebSocket: "pass"; "refuse" with 400; "hang", never answering; "kill" right after the greeting;
+            "strip" the headers that ask for it.
         hold: an answer of unknown length is held until it ends, or until so many bytes of it have come; 0: passes.
         idle: seconds without a byte from the server after which a waiting connection is given up; 0: never.
         silently: what was given up stays open, and swallows; else it is closed.
@@ -32,6 +32,7 @@ class Habits:
 
 PLAIN = Habits()
 NO_WEBSOCKET = Habits(upgrade="refuse")
+HANGS_WEBSOCKET = Habits(upgrade="hang")
 KILLS_WEBSOCKET = Habits(upgrade="kill")
 STRIPS_UPGRADE = Habits(upgrade="strip")
 BUFFERS = Habits(upgrade="refuse", hold=MOST)
@@ -80,6 +81,9 @@ class Proxy:
         upgrade = any(line.lower() == "upgrade: websocket" for line in lines)
         if upgrade and habits.upgrade == "refuse":
             writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            return False
+        if upgrade and habits.upgrade == "hang":
+            await reader.read()  # until the browser has enough
             return False
         if upgrade and habits.upgrade == "strip":
             lines = [line for line in lines if not line.lower().startswith(("upgrade:", "connection:"))]

@@ -102,6 +102,7 @@ def heard_by(page: Any, *transports: str) -> None:
     [
         pytest.param(proxies.PLAIN, "websocket", id="good"),
         pytest.param(proxies.NO_WEBSOCKET, "sse", id="refuses WebSockets"),
+        pytest.param(proxies.HANGS_WEBSOCKET, "sse", id="leaves WebSockets hanging"),
         pytest.param(proxies.KILLS_WEBSOCKET, "sse", id="kills WebSockets"),
         pytest.param(proxies.STRIPS_UPGRADE, "sse", id="strips the upgrade"),
         pytest.param(proxies.BUFFERS, "long-poll", id="buffers"),
@@ -132,6 +133,8 @@ def test_where_everything_is_bad_the_page_polls(server: Server, open_page: Open)
     expect(page.locator("#link")).to_have_text("Up to date every few seconds")
     for _ in range(3):
         changes(server, page)
+    unchanged = server.metric("http_fast_unchanged_total")
+    wait_until(lambda: server.metric("http_fast_unchanged_total") > unchanged, "a poll that costs no body")
 
 
 def test_a_better_way_is_taken_once_there_is_one(server: Server, open_page: Open) -> None:
