@@ -8,6 +8,7 @@ from sanic import Blueprint, HTTPResponse, Request
 
 from bits.events import Announce, Stored, Withdraw
 from bits.state import ANNOUNCED, State
+from bits.tokens import Token
 from bits.web import context
 from bits.web.admin import NOTE_LENGTH, page, see_other, signed_in, submit, to_the_door
 from bits.web.auth import member
@@ -28,7 +29,7 @@ def to_come(state: State, now: datetime) -> list[tuple[Announce, Stored]]:
     return sorted(found, key=lambda each: (each[0].begins, each[1].seq))
 
 
-def _may_withdraw(user: User, stored: Stored) -> bool:
+def may_withdraw(user: User | Token, stored: Stored) -> bool:
     return user.admin or stored.author == user.name
 
 
@@ -37,7 +38,7 @@ def _show(request: Request, user: User, form: Fields | None = None) -> HTTPRespo
     now = datetime.now(UTC)
     zone = ctx.config.time_zone
     rows = [
-        {"event": event, "stored": stored, "mine": _may_withdraw(user, stored)}
+        {"event": event, "stored": stored, "mine": may_withdraw(user, stored)}
         for event, stored in to_come(ctx.presence.state, now)
     ]
     return page(
@@ -92,7 +93,7 @@ async def withdraw(request: Request) -> HTTPResponse:
     stored = context.of(request).presence.state.announced.get(number)
     if stored is None:
         form.refuse("id", "gone", form._("This announcement is not there any more."))
-    elif not _may_withdraw(user, stored):
+    elif not may_withdraw(user, stored):
         form.refuse("id", "not-yours", form._("Only its author and administrators may withdraw this."))
     if form.errors:
         return _show(request, user, form)

@@ -16,8 +16,10 @@ from bits.state import ANNOUNCED
 from bits.tokens import Token
 from bits.web import context, history
 from bits.web.admin import committed
+from bits.web.announcements import may_withdraw, to_come
 from bits.web.body import Body
 from bits.web.context import Context
+from bits.web.fields import AHEAD
 from bits.web.framing import CORS
 from bits.web.reader import language_of
 from bits.web.route import get
@@ -28,7 +30,7 @@ from bits.web.v1.problem import KINDS, Refusal
 bp = Blueprint("v1", url_prefix=BASE)
 table = Table(bp)
 
-DAY, YEAR = timedelta(days=1), timedelta(days=366)
+DAY = timedelta(days=1)
 FIRST = datetime(1, 1, 1, tzinfo=UTC)  # that a calendar has
 
 MESSAGES = Filter(("message",))
@@ -290,7 +292,7 @@ def _soon(at: datetime, name: str) -> datetime:
         Refusal: it is past, or further than a year from now.
     """
     at, now = shapes.utc(at), datetime.now(UTC)
-    if not now < at < now + YEAR:
+    if not now < at < now + AHEAD:
         raise Refusal("not-sensible", f"{at:%Y-%m-%dT%H:%M:%SZ}: expected a time within a year from now.", at=name)
     return at
 
@@ -355,9 +357,7 @@ async def announce(request: Request, token: Token, body: shapes.NewAnnouncement)
     begins, ends = shapes.utc(body.begins), _soon(body.ends, "ends")
     if not begins < ends:
         raise Refusal("not-sensible", "Expected that it ends after it begins.", at="ends")
-    now = datetime.now(UTC)
-    to_come = [each for each in context.of(request).presence.state.announced.values() if each and each.until > now]  # type: ignore[operator]
-    if len(to_come) >= ANNOUNCED:
+    if len(to_come(context.of(request).presence.state, datetime.now(UTC))) >= ANNOUNCED:
         raise Refusal("no-room", f"There are {ANNOUNCED} announcements to come: withdraw one first.")
     event = events.Announce(body.value, begins)
     return await _stored(request, token, event, note=_note(body.note), until=ends)
@@ -376,7 +376,7 @@ async def withdraw(request: Request, token: Token, seq: int) -> None:
     announced = context.of(request).presence.state.announced.get(seq)
     if announced is None:
         raise Refusal("not-found", "No such announcement stands.", at="seq")
-    if announced.author != token.name and not token.admin:
+    if not may_withdraw(token, announced):
         raise Refusal("not-yours", "Only its author and administrators may withdraw this.", at="seq")
     await _submit(request, token, events.Withdraw(seq))
 

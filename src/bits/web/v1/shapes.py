@@ -11,9 +11,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from bits import events
 from bits.events import Stored
 from bits.rollup import POINTS
+from bits.web.admin import MESSAGE_LENGTH, NOTE_LENGTH
 
-NOTE_LENGTH = 200
-MESSAGE_LENGTH = 1000
 PAGE, MOST = 50, 500  # entries of a page: unless told otherwise, and at most
 CURSOR = r"^[0-9]{1,18}-[0-9]{1,18}$"
 
