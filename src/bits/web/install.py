@@ -45,7 +45,8 @@ ICONS = {
 UNINDEXED = """
     /admin /login /logout /account /manage /devices /people /message /announcements /tokens
     /api/ /openapi.json /data /events /ws /status /temperatures /metrics /healthz /readyz
-    /outlook /widget /offline /log? /log. /wiki/*/edit /wiki/*/history /*?palette=
+    /outlook /widget /offline /log? /log. /*?palette=
+    /wiki/new /wiki/*/edit /wiki/*/history /wiki/*/diff /wiki/*/revision
 """
 INDEXED = ("/", "/log", "/info")
 

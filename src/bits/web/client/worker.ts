@@ -26,7 +26,7 @@ const worker = self as unknown as Worker;
 const CACHE = `bits-${BITS.version}`;
 const STATE = "bits-state"; // what the page has last heard: install.ts
 const HOME = ["/", "/blind"];
-const PUBLIC = /^\/(log|info|wiki\/[^/]+)$/;
+const PUBLIC = /^\/(log|info|wiki(\/(?!new$|files$|preview$)[^/]+)?)$/;
 const OFFLINE = "/offline";
 const PATIENCE_MS = 8000; // a network that takes longer counts as none
 // As the page writes its times.
