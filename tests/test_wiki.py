@@ -232,6 +232,13 @@ def test_no_text_is_too_deep(source: str) -> None:
     check(render(source, escape=True).html)
 
 
+def test_a_short_text_does_not_become_a_page_of_gigabytes() -> None:
+    with pytest.raises(WikiError, match="many-links"):
+        render("[a]: /" + "x" * 20_000 + "\n\n" + "[a]\n" * 10_000, escape=True)
+    table = "|a" * 4000 + "|\n" + "|-" * 4000 + "|\n" + "|x\n" * 12_000
+    assert len(render(table, escape=True).html) < 3_000_000
+
+
 def test_addresses() -> None:
     assert slug_of("Come ti chiami?  È già qui!") == "come-ti-chiami-e-gia-qui"
     assert slug_of("???") == slug_of("Files") == ""

@@ -19,6 +19,7 @@ SAID = {
     "bad-slug": "a page's file is called by lower case letters, digits and dashes between them, at most 64, and .md",
     "empty": "it is empty",
     "too-long": "it has more than 64 KiB",
+    "many-links": "its links are too long together",
     "bad-characters": "it holds characters that cannot be shown",
     "too-large": "it has more than 2 MiB",
     "no-file": "it is empty",

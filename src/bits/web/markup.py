@@ -14,7 +14,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markupsafe import Markup
 
-from bits.wiki import TITLE_LENGTH, address_of, slug_of
+from bits.wiki import PAGE_BYTES, TITLE_LENGTH, WikiError, address_of, slug_of
 
 # All that a page may consist of, whatever was written: what markdown makes, and harmless words of HTML.
 TAGS = (
@@ -30,6 +30,8 @@ ATTRIBUTES: dict[str, set[str]] = {
     "th": {"align", "colspan", "rowspan", "scope"},
 }
 SCHEMES = {"http", "https", "mailto", "tel", "geo", "irc", "ircs", "xmpp"}
+# A long address can be named once and linked to by three letters, ten thousand times: so much of that is shown.
+ADDRESSES = 16 * PAGE_BYTES
 MISSING = "missing"  # the class of a link to a page that nobody has written yet
 
 LINK = re.compile(r"\[\[([^\[\]|\n]{1,200})(?:\|([^\[\]|\n]{1,200}))?\]\]")
@@ -95,10 +97,15 @@ def render(source: str, *, escape: bool, pages: Collection[str] = ()) -> Rendere
         pages: the slugs of all pages; `[[links]]` to others are marked as missing.
     Returns:
         HTML that is safe to put into a page, whatever the source.
+    Raises:
+        WikiError: many-links.
     """
     parser = _parsers.get(escape) or _parsers.setdefault(escape, _parser(escape=escape))
     env: dict[str, Any] = {"pages": pages}
     tokens = parser.parse(source, env)
+    links = (child for token in tokens for child in token.children or ())
+    if sum(len(str(value)) for child in links for value in child.attrs.values()) > ADDRESSES:
+        raise WikiError("many-links")
     for token in tokens:
         if token.type in ("td_open", "th_open") and "style" in token.attrs:
             token.attrs = {"align": str(token.attrs["style"]).rpartition(":")[2]}  # the policy forbids styles

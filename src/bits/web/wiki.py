@@ -50,10 +50,10 @@ from bits.wiki import (
 
 bp = Blueprint("wiki")
 
-FORM_BYTES = 1024 * 1024  # more than a page may have, so that a longer text comes back to be shortened
+FORM_BYTES = 4 * PAGE_BYTES  # a form writes a letter with up to three times its bytes
 UPLOAD_BYTES = FILE_BYTES + 16 * 1024
 LISTED = 100  # pages, revisions or pictures at once
-KEPT = 500  # rendered pages in memory
+KEPT_BYTES = 32 * 1024 * 1024  # of rendered pages, in memory
 FILE_NAME = re.compile(r"([0-9a-f]{64})\.(png|jpg|gif|webp)")
 DONE = ("", "saved", "same", "restored", "locked", "unlocked")
 
@@ -71,14 +71,20 @@ class Shelf:
     """Pages as rendered, once per change of the wiki and kind of reader, whichever node has changed it."""
 
     def __init__(self) -> None:
-        self._version = -1
+        self._clear(-1)
+
+    def _clear(self, version: int) -> None:
+        self._version = version
+        self._size = 0
         self._rendered: dict[str, Rendered] = {}
-        self._bodies: dict[tuple[str, str, bool, str], Body] = {}
+        self._bodies: dict[tuple[str, str, bool], Body] = {}
 
     async def body(self, ctx: Context, head: Head, language: str, *, is_member: bool, done: str) -> Body:
-        key = head.slug, language, is_member, done
-        self._clear(head.version)
-        if key in self._bodies:
+        """Return a page; done says what its reader has just done to it."""
+        if head.version > self._version or self._size > KEPT_BYTES:
+            self._clear(head.version)
+        key = head.slug, language, is_member
+        if key in self._bodies and not done:
             return self._bodies[key]
         rendered = self._rendered.get(head.slug)
         if rendered is None:
@@ -93,16 +99,12 @@ class Shelf:
             is_member=is_member,
             done=done,
         )
-        if self._version == head.version and len(self._rendered) < KEPT:
+        # The wiki may have changed while this was rendered.
+        if head.version == self._version and not done:
             self._rendered[head.slug] = rendered
             self._bodies[key] = body
+            self._size += len(body.data)
         return body
-
-    def _clear(self, version: int) -> None:
-        if version > self._version:
-            self._version = version
-            self._rendered.clear()
-            self._bodies.clear()
 
 
 def _refuse(request: Request, what: str, reason: str) -> str:
@@ -496,8 +498,8 @@ def _parts(request: Request) -> tuple[str, bytes]:
 async def upload(request: Request) -> HTTPResponse:
     """Take a picture; to scripts, which ask for JSON, say where it is."""
     check_origin(request)
-    fits = await read_body(request, UPLOAD_BYTES)
     user = await member(request)
+    fits = await read_body(request, UPLOAD_BYTES if user else 0)  # strangers fill no memory
     as_json = "application/json" in request.headers.get("accept", "")
     if user is None:
         return json({"refused": _sentence(request, "signed-out")}, status=403) if as_json else see_other("/login")
