@@ -23,7 +23,7 @@ from bits.web.body import LANGUAGE_VARIES, Body
 
 HERE = Path(__file__).parent
 LOCALES = {"en": "en_GB"}  # whose dates and hours a language is written with, where it is not a matter of course
-LANGUAGES = ("en", "it")  # the first is the texts' own, and the one for everybody else
+LANGUAGES = ("en", "it", "de", "fr")  # the first is the texts' own, and the one for everybody else
 
 
 def negotiate(header: str) -> str:
