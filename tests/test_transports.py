@@ -109,12 +109,12 @@ def heard_by(page: Any, *transports: str) -> None:
     ],
 )
 def test_the_page_finds_the_best_way(server: Server, open_page: Open, habits: Habits, transport: str) -> None:
-    page, _ = open_page(habits)
+    page, _ = open_page(habits, upgrade=4000)  # a machine that stalls may miss the best at first
     heard_by(page, transport)
     expect(page.locator("#link")).to_have_text("Live: this page changes by itself")
     for _ in range(3):
         changes(server, page)
-    expect(page.locator("#link")).to_have_attribute("data-transport", transport)
+    heard_by(page, transport)
 
 
 @pytest.mark.parametrize("habits", [proxies.CLOSES_IDLE, proxies.SWALLOWS_IDLE], ids=["closes", "swallows"])
