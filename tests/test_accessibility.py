@@ -35,8 +35,15 @@ PUBLIC_PAGES = [
     "/widget",
     "/api/v1/",
 ]
-MEMBER_PAGES = ["/admin", "/people", "/devices", "/tokens", "/wiki/info/edit"]
-ADMIN_PAGES = ["/wiki/info/history", "/wiki/info/diff?from=1&to=1", "/wiki/info/revision?id=1", "/wiki/files"]
+MEMBER_PAGES = ["/admin", "/announcements", "/account", "/people", "/devices", "/tokens", "/wiki/info/edit"]
+ADMIN_PAGES = [
+    "/users",
+    "/users/1",
+    "/wiki/info/history",
+    "/wiki/info/diff?from=1&to=1",
+    "/wiki/info/revision?id=1",
+    "/wiki/files",
+]
 
 AXE = ROOT / "src/bits/web/client/node_modules/axe-core/axe.min.js"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
