@@ -161,7 +161,7 @@ def test_the_page_speaks_the_readers_language(server: Server) -> None:
     assert ">Aperto</h1>" in italian[2].decode()
     assert "21,5 °C" in italian[2].decode()
     assert "Accept-Language" in italian[1]["vary"]
-    assert ">Open</h1>" in server.get("/", Accept_Language="fr")[2].decode()
+    assert ">Open</h1>" in server.get("/", Accept_Language="ja")[2].decode()
 
 
 def test_silence_is_said_on_the_page(server: Server) -> None:
@@ -215,7 +215,7 @@ def test_info_is_the_own_page_where_there_is_one(make_server: Make, tmp_path: Pa
 def test_the_shipped_info_page(make_server: Make) -> None:
     page = make_server(space_name="POuL").get("/info")[2].decode()
     assert "About POuL" in page
-    assert "<table>" in page
+    assert "<table" in page
 
 
 class Tags(HTMLParser):
@@ -274,7 +274,9 @@ def test_raw_html_is_shown_or_kept_as_configured() -> None:
         ("", "en"),
         ("it", "it"),
         ("it-CH, de;q=0.9", "it"),
-        ("de, it;q=0.3, en;q=0.2", "it"),
+        ("de-AT", "de"),
+        ("fr-CA, en;q=0.9", "fr"),
+        ("ja, it;q=0.3, en;q=0.2", "it"),
         ("en;q=0.1, it;q=0.9", "it"),
         ("it;q=0", "en"),
         ("it;q=nonsense, en", "en"),

@@ -9,7 +9,7 @@ from bits.config import Config
 from bits.errors import BitsError
 from bits.migrate import upgrade
 from bits.store import make_engine
-from bits.web.markup import title_of
+from bits.web.markup import render, title_of
 from bits.web.pictures import read_picture
 from bits.wiki import SHIPPED, Wiki, WikiError, check_slug, tidy
 
@@ -19,7 +19,7 @@ SAID = {
     "bad-slug": "a page's file is called by lower case letters, digits and dashes between them, at most 64, and .md",
     "empty": "it is empty",
     "too-long": "it has more than 64 KiB",
-    "many-links": "its links are too long together",
+    "too-tangled": "it has too many brackets, links or cells of tables, or nests too deeply",
     "bad-characters": "it holds characters that cannot be shown",
     "too-large": "it has more than 2 MiB",
     "no-file": "it is empty",
@@ -45,7 +45,7 @@ def _read(folder: Path, replace: tuple[str, str] = ("", "")) -> list[tuple[str, 
     for file in sorted(folder.glob("*.md")):
         try:
             source = tidy(file.read_text("utf-8").replace(*replace) if replace[0] else file.read_text("utf-8"))
-            pages.append((check_slug(file.stem), title_of(source, file.stem), source))
+            pages.append((check_slug(file.stem), title_of(render(source, escape=True), file.stem), source))
         except WikiError as error:
             raise _refused(file, error) from None
         except (OSError, UnicodeDecodeError) as error:

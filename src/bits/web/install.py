@@ -43,7 +43,7 @@ ICONS = {
 
 # What is not for search engines: members' pages, machines' addresses, and history at any depth but the first.
 UNINDEXED = """
-    /admin /login /logout /account /manage /devices /people /message /announcements /tokens
+    /admin /login /logout /account /users /devices /people /message /announcements /tokens
     /api/ /openapi.json /data /events /ws /status /temperatures /metrics /healthz /readyz
     /outlook /widget /offline /log? /log. /*?palette=
     /wiki/new /wiki/*/edit /wiki/*/history /wiki/*/diff /wiki/*/revision

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from xml.etree.ElementTree import Element
 
 import nh3
-from markdown_it import MarkdownIt
-from markdown_it.rules_inline import StateInline
-from markdown_it.token import Token
+from markdown import Markdown
+from markdown.extensions import Extension
+from markdown.extensions.tables import TableExtension
+from markdown.inlinepatterns import InlineProcessor, SimpleTagInlineProcessor
 from markupsafe import Markup
 
 from bits.wiki import PAGE_BYTES, TITLE_LENGTH, WikiError, address_of, slug_of
@@ -30,11 +31,19 @@ ATTRIBUTES: dict[str, set[str]] = {
     "th": {"align", "colspan", "rowspan", "scope"},
 }
 SCHEMES = {"http", "https", "mailto", "tel", "geo", "irc", "ircs", "xmpp"}
-# A long address can be named once and linked to by three letters, ten thousand times: so much of that is shown.
-ADDRESSES = 16 * PAGE_BYTES
+# The parser looks for the end of each of these anew, so that its time grows with the square of their number: a page of
+# brackets would take minutes. And a long address can be named once and linked to by three letters, time and again.
+BRACKETS = 2000  # in a page; as many "<"
+BRACKETS_TOGETHER = 400  # without an empty line between
+UNDERLINES = 1000  # of headings, and rules
+ADDRESSES = 16 * PAGE_BYTES  # characters of HTML
+CELLS = 10_000  # in all tables
 MISSING = "missing"  # the class of a link to a page that nobody has written yet
 
-LINK = re.compile(r"\[\[([^\[\]|\n]{1,200})(?:\|([^\[\]|\n]{1,200}))?\]\]")
+# After "[[", since the parser looks for this where such a pair begins.
+LINK = r"\[\[([^\[\]|\n]{1,200})(?:\|([^\[\]|\n]{1,200}))?\]\]"
+UNDERLINE = re.compile(r"^[=-]+ *$", re.MULTILINE)
+HEADING = re.compile(r"<h([1-6])>(.*?)</h\1>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,41 +60,38 @@ class Rendered:
     html: Markup
 
 
-def _link(state: StateInline, silent: bool) -> bool:
-    """Read `[[Title of a page]]` or `[[address|words]]`."""
-    if not state.src.startswith("[[", state.pos):
-        return False
-    found = LINK.match(state.src, state.pos)
-    slug = found and slug_of(found[1])
-    if not found or not slug or state.linkLevel:
-        return False
-    if not silent:
-        token = state.push("link_open", "a", 1)
-        token.attrs = {"href": address_of(slug)}
-        if slug not in state.env["pages"]:
-            token.attrs["class"] = MISSING
-        state.push("text", "", 0).content = (found[2] or found[1]).strip()
-        state.push("link_close", "a", -1)
-    state.pos = found.end()
-    return True
+class _WikiLink(InlineProcessor):
+    """`[[Title of a page]]` or `[[address|words]]`."""
+
+    def __init__(self, pages: Collection[str]) -> None:
+        super().__init__(LINK)
+        self._pages = pages
+
+    def handleMatch(  # type: ignore[override]  # noqa: N802 - the parser's name for it
+        self, found: re.Match[str], data: str
+    ) -> tuple[Element | None, int | None, int | None]:
+        slug = slug_of(html.unescape(found[1]))
+        if not slug:
+            return None, None, None
+        link = Element("a", {"href": address_of(slug)})
+        if slug not in self._pages:
+            link.set("class", MISSING)
+        link.text = (found[2] or found[1]).strip()
+        return link, found.start(), found.end()
 
 
-def _parser(*, escape: bool) -> MarkdownIt:
-    # CommonMark bounds how deeply things nest, and this parser takes time in proportion to the text, whatever it is.
-    parser = MarkdownIt("commonmark", {"html": not escape}).enable(["table", "strikethrough"])
-    parser.inline.ruler.before("link", "wiki_link", _link)
-    return parser
-
-
-_parsers: dict[bool, MarkdownIt] = {}
-
-
-def _title(tokens: list[Token]) -> tuple[str, bool]:
-    for token, inline in pairwise(tokens):
-        if token.type == "heading_open":
-            words = "".join(child.content or " " for child in inline.children or () if child.type != "html_inline")
-            return " ".join(words.split())[:TITLE_LENGTH], token.tag == "h1"
-    return "", False
+def _check(source: str) -> None:
+    """Refuse what would take the parser long."""
+    if source.count("<") > BRACKETS or len(UNDERLINE.findall(source)) > UNDERLINES:
+        raise WikiError("too-tangled")
+    brackets = cells = 0
+    for block in re.split(r"\n[ \t]*\n", source):
+        together = block.count("[")
+        lines = block.split("\n")
+        brackets += together
+        cells += len(lines) * max(line.count("|") for line in lines)  # a table fills short rows up
+        if together > BRACKETS_TOGETHER or brackets > BRACKETS or cells > CELLS:
+            raise WikiError("too-tangled")
 
 
 def render(source: str, *, escape: bool, pages: Collection[str] = ()) -> Rendered:
@@ -98,30 +104,39 @@ def render(source: str, *, escape: bool, pages: Collection[str] = ()) -> Rendere
     Returns:
         HTML that is safe to put into a page, whatever the source.
     Raises:
-        WikiError: many-links.
+        WikiError: too-tangled.
     """
-    parser = _parsers.get(escape) or _parsers.setdefault(escape, _parser(escape=escape))
-    env: dict[str, Any] = {"pages": pages}
-    tokens = parser.parse(source, env)
-    links = (child for token in tokens for child in token.children or ())
-    if sum(len(str(value)) for child in links for value in child.attrs.values()) > ADDRESSES:
-        raise WikiError("many-links")
-    for token in tokens:
-        if token.type in ("td_open", "th_open") and "style" in token.attrs:
-            token.attrs = {"align": str(token.attrs["style"]).rpartition(":")[2]}  # the policy forbids styles
-    html = parser.renderer.render(tokens, parser.options, env)
+    _check(source)
+    # With `align`, since the policy forbids styles.
+    extensions: list[str | Extension] = ["fenced_code", "sane_lists", TableExtension(use_align_attribute=True)]
+    parser = Markdown(extensions=extensions, output_format="html")
+    if escape:
+        # The documented way to switch raw HTML off: what is not parsed as HTML is escaped as text.
+        parser.preprocessors.deregister("html_block")
+        parser.inlinePatterns.deregister("html")
+    parser.inlinePatterns.register(_WikiLink(pages), "wiki_link", 175)  # after code, before other links
+    parser.inlinePatterns.register(SimpleTagInlineProcessor(r"()~~(.+?)~~", "s"), "struck_out", 50)
+    try:
+        made = parser.convert(source)
+    except RecursionError:
+        raise WikiError("too-tangled") from None
+    if len(made) > len(source) * 4 + ADDRESSES:
+        raise WikiError("too-tangled")
     # Cleaned in either case: it is this line, not the parser, that decides what may be in a page.
     clean = nh3.clean(
-        html,
+        made,
         tags=set(ATTRIBUTES),
         attributes=ATTRIBUTES,
         allowed_classes={"a": {MISSING}},
         url_schemes=SCHEMES,
         link_rel="noopener noreferrer",
     )
-    return Rendered(*_title(tokens), Markup(clean))  # noqa: S704
+    clean = clean.replace("<table>", '<table tabindex="0">')  # a wide one scrolls, by the keyboard too
+    heading = HEADING.search(clean)
+    title = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", heading[2])).split()) if heading else ""
+    return Rendered(title[:TITLE_LENGTH], bool(heading and heading[1] == "1"), Markup(clean))  # noqa: S704
 
 
-def title_of(source: str, slug: str) -> str:
+def title_of(rendered: Rendered, slug: str) -> str:
     """Return what a page is called: its first heading, else its address as words."""
-    return render(source, escape=True).title or slug.replace("-", " ").capitalize()
+    return rendered.title or slug.replace("-", " ").capitalize()

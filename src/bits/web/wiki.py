@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlencode
@@ -57,14 +59,23 @@ KEPT_BYTES = 32 * 1024 * 1024  # of rendered pages, in memory
 FILE_NAME = re.compile(r"([0-9a-f]{64})\.(png|jpg|gif|webp)")
 DONE = ("", "saved", "same", "restored", "locked", "unlocked")
 
-# A long text takes a good second to render: one after the other, beside everything else.
+# A long text takes some tenths of a second to render: one after the other, beside everything else.
 _rendering = asyncio.Semaphore(1)
+PATIENCE = 3.0  # seconds of CPU: what takes longer is not stored, so that no reader waits for it
 
 
-async def _render(ctx: Context, source: str) -> Rendered:
+def _timed(source: str, *, escape: bool, pages: Collection[str]) -> tuple[Rendered, float]:
+    began = time.thread_time()
+    return render(source, escape=escape, pages=pages), time.thread_time() - began
+
+
+async def _render(ctx: Context, source: str, *, patience: float = float("inf")) -> Rendered:
     pages = await ctx.wiki.slugs()
     async with _rendering:
-        return await asyncio.to_thread(render, source, escape=ctx.config.markdown_escape, pages=pages)
+        rendered, taken = await asyncio.to_thread(_timed, source, escape=ctx.config.markdown_escape, pages=pages)
+    if taken > patience:
+        raise WikiError("too-tangled")
+    return rendered
 
 
 class Shelf:
@@ -273,12 +284,13 @@ async def save(request: Request, slug: str) -> HTTPResponse:
         return await _edit(request, slug, source, base, status=403, refused="old-form", **shown)
     try:
         source = tidy(source)
+        rendered = await _render(ctx, source, patience=PATIENCE)
         if field(request, "action") == "preview":
-            return await _edit(request, slug, source, base, preview=await _render(ctx, source), **shown)
+            return await _edit(request, slug, source, base, preview=rendered, **shown)
         saved = await ctx.wiki.save(
             slug,
             source,
-            title=await asyncio.to_thread(title_of, source, slug),
+            title=title_of(rendered, slug),
             author=user.name,
             comment=check_comment(comment),
             base=base,
@@ -306,7 +318,7 @@ async def preview(request: Request) -> HTTPResponse:
     if await member(request) is None or not is_form(request, field(request, "csrf")):
         raise Forbidden(N_("This form is too old, or you have signed in or out since: go back and load the page anew."))
     try:
-        rendered = await _render(context.of(request), tidy(field(request, "text")))
+        rendered = await _render(context.of(request), tidy(field(request, "text")), patience=PATIENCE)
     except WikiError as error:
         return text(_sentence(request, _refuse(request, "wiki", error.reason)), status=400)
     return html(rendered.html, headers={"Cache-Control": "no-store"})
