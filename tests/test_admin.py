@@ -124,7 +124,8 @@ def test_forms_from_elsewhere_are_refused(members: Server) -> None:
     assert browser.post("/admin", fields, Sec_Fetch_Site="cross-site")[0] == 403
     stranger = Browser(members)
     assert browser.post("/admin", {"value": "open", "csrf": stranger.csrf("/login")})[0] == 403
-    assert members.metric("forms_refused_total") == 5
+    assert browser.post("/admin", fields, Origin="http://[x")[0] == 403
+    assert members.metric("forms_refused_total") == 6
     assert members.json("/data")["seq"] == 0
     assert browser.post("/admin", fields, Origin=members.url, Sec_Fetch_Site="same-origin")[0] == 200
 

@@ -230,6 +230,9 @@ def test_over_http(server: Server) -> None:
     for name in ("open", "closed"):
         assert server.get(f"/icon/{name}.svg")[1]["content-type"] == "image/svg+xml"
     assert server.get("/icon/favicon.svg")[0] == 404
+    for host in ('ev"il<>', "x" * 300, "a b"):
+        assert server.get("/spaceapi.json", Host=host)[0] == 400
+    assert json.loads(server.get("/spaceapi.json", Host="[::1]:80")[2])["url"] == "http://[::1]:80/"
 
 
 def test_the_command(server: Server) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import AsyncExitStack
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, insert, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from bits import schema
 from bits.errors import BitsError
@@ -36,7 +38,7 @@ from bits.events import (
 from bits.migrate import upgrade
 from bits.schema import REVISION
 from bits.state import State, apply
-from bits.store import Store, make_engine, writing
+from bits.store import Store, is_passing, make_engine, reading, writing
 from tests.conftest import at
 
 EVENTS: list[Event] = [
@@ -262,3 +264,26 @@ async def test_the_newest_migration_is_the_one_the_program_expects(store: Store)
             )
         )
     assert differences == []
+
+
+@pytest.mark.postgres
+async def test_a_crowd_of_readers_does_not_hold_the_writer_up(postgres_uri: str) -> None:
+    engine = make_engine(postgres_uri)
+    await upgrade(engine)
+    store = Store(engine, make_engine(postgres_uri, spare=0))
+    async with AsyncExitStack() as crowd:
+        for _ in range(5):  # all connections there are for reading
+            await crowd.enter_async_context(reading(engine))
+        async with asyncio.timeout(10):
+            assert len(await store.append([Report(Status("open"), BRIDGE, at(0))])) == 1
+    await store.close()
+
+
+@pytest.mark.postgres
+async def test_no_connection_to_be_had_is_no_reason_to_give_up(postgres_uri: str) -> None:
+    engine = create_async_engine(make_engine(postgres_uri).url, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    async with reading(engine):
+        with pytest.raises(SQLAlchemyError) as caught:
+            await Store(engine).append([Report(Status("open"), BRIDGE, at(0))])
+    assert is_passing(caught.value)
+    await engine.dispose()

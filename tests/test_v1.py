@@ -66,6 +66,11 @@ class Client:
         return self.ask("POST", path, body)
 
 
+def announcement(days: float) -> dict[str, str]:
+    begins = datetime.now(UTC) + timedelta(days=days)
+    return {"value": "open", "begins": begins.isoformat(), "ends": (begins + timedelta(days=1)).isoformat()}
+
+
 def kind(found: Any) -> str:
     """Return the last word of a problem's type."""
     return str(found["type"]).removeprefix("/api/v1/#")
@@ -293,11 +298,6 @@ def test_an_announcement_comes_and_goes(client: Client) -> None:
     assert last["announcement"] == told["seq"] and last["user"] == "anna"
 
 
-def announcement(days: float) -> dict[str, str]:
-    begins = datetime.now(UTC) + timedelta(days=days)
-    return {"value": "open", "begins": begins.isoformat(), "ends": (begins + timedelta(days=1)).isoformat()}
-
-
 def test_what_others_announce_only_administrators_withdraw(client: Client, root: Client) -> None:
     ours, theirs = (one.post("/announcements", announcement(3))[2]["seq"] for one in (client, root))
     status, _, found = client.ask("DELETE", f"/announcements/{theirs}")
@@ -355,11 +355,15 @@ def test_a_sound_is_played_at_the_space(client: Client) -> None:
         ("/sounds", {"number": 1.5}, 400, "bad-body", "number"),
         (
             "/announcements",
-            {"value": "open", "begins": "2026-01-02T00:00:00Z", "ends": "2026-01-01T00:00:00Z"},
+            announcement(2) | {"ends": announcement(1)["begins"]},
             422,
             "not-sensible",
             "ends",
         ),
+        ("/announcements", announcement(1) | {"begins": "0001-01-01T00:00:00Z"}, 422, "not-sensible", "begins"),
+        ("/announcements", announcement(1) | {"ends": "9999-12-31T23:59:59Z"}, 422, "not-sensible", "ends"),
+        ("/announcements", announcement(1) | {"note": "\x1b[31m"}, 422, "not-sensible", "note"),
+        ("/messages", {"value": "\x1b]0;\x07"}, 422, "not-sensible", "value"),
     ],
 )
 def test_bodies_have_limits(client: Client, path: str, body: Any, status: int, word: str, at: str | None) -> None:

@@ -188,6 +188,7 @@ def test_any_site_may_read_the_state(server: Server) -> None:
 def test_errors_are_pages_for_people_and_text_for_programs(server: Server) -> None:
     assert server.get("/nope")[0] == 404
     assert server.get("/nope")[1]["content-type"] == "text/plain; charset=utf-8"
+    assert server.get("/nope")[1]["cache-control"] == "no-store"
     status, headers, page = server.get("/nope", Accept="text/html", Accept_Language="it")
     assert (status, headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert "Questa pagina non esiste" in page.decode()

@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import event as on
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bits import schema
@@ -130,8 +131,12 @@ def from_row(row: Row[Any]) -> Stored:
     return Stored(row.seq, event, row.source, row.at, row.author, row.bridge, row.number, row.note, row.until)
 
 
-def make_engine(uri: str, *, recycle: float = 3600) -> AsyncEngine:
-    """Make the engine for a `sqlite:///` or `postgresql://` URI; nothing is opened yet."""
+def make_engine(uri: str, *, recycle: float = 3600, spare: int = 4) -> AsyncEngine:
+    """Make the engine for a `sqlite:///` or `postgresql://` URI; nothing is opened yet.
+
+    Args:
+        spare: connections to PostgreSQL beside the one that is kept, for a moment.
+    """
     url = make_url(uri)
     name = url.get_backend_name()
     engine = create_async_engine(
@@ -139,7 +144,7 @@ def make_engine(uri: str, *, recycle: float = 3600) -> AsyncEngine:
         pool_recycle=round(recycle),
         pool_pre_ping=name == "postgresql",
         # Many nodes share one PostgreSQL: each keeps one connection, and a few more for a moment.
-        **({"pool_size": 1, "max_overflow": 4} if name == "postgresql" else {}),
+        **({"pool_size": 1, "max_overflow": spare} if name == "postgresql" else {}),
     )
     if name == "sqlite":
         _prepare_sqlite(engine.sync_engine)
@@ -197,14 +202,18 @@ def is_passing(error: Exception) -> bool:
         return True
     # SQLSTATE classes: 08 connection, 40 rollback, 53 out of resources, 55 not available, 57 intervention.
     state = str(getattr(original, "sqlstate", None) or "")
-    return state[:2] in {"08", "40", "53", "55", "57"} or isinstance(error, (OSError, TimeoutError))
+    if isinstance(error, (OSError, TimeoutError, PoolTimeout)):
+        return True
+    return state[:2] in {"08", "40", "53", "55", "57"}
 
 
 class Store:
     """The log. Append commits before it returns; seq rises strictly, in commit order."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, writer: AsyncEngine | None = None) -> None:
+        """Args: writer: connections of its own for appending, so that no crowd of readers can hold it up."""
         self.engine = engine
+        self._writer = writer or engine
         self.is_shared = engine.dialect.name == "postgresql"  # other nodes may write to this log too
         # SQLite has no asynchronous driver, only threads behind one: a transaction of five steps would change
         # threads a dozen times. Appending is the hot path, so there it is one visit to a thread of its own.
@@ -219,6 +228,7 @@ class Store:
         if self._direct is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
             self._direct.dispose()
+        await self._writer.dispose()
         await self.engine.dispose()
 
     async def append(self, reports: Sequence[Report]) -> list[Stored]:
@@ -227,7 +237,7 @@ class Store:
             return []
         if self._direct is not None:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._append_direct, reports)
-        async with writing(self.engine) as connection:
+        async with writing(self._writer) as connection:
             return await connection.run_sync(_append, reports)
 
     async def append_after(self, seq: int, decide: Decide) -> tuple[list[Stored], list[Stored]]:
@@ -239,7 +249,7 @@ class Store:
         Returns:
             (theirs, ours), both in order; all of theirs stand before ours.
         """
-        async with writing(self.engine) as connection:
+        async with writing(self._writer) as connection:
             return await connection.run_sync(_append_after, seq, decide)
 
     def _append_direct(self, reports: Sequence[Report]) -> list[Stored]:

@@ -195,7 +195,7 @@ def make_context(config: Config) -> Context:
     """Make the parts and tie them together."""
     counters = Counters()
     engine = make_engine(config.db_uri, recycle=config.db_recycle)
-    store = Store(engine)
+    store = Store(engine, make_engine(config.db_uri, recycle=config.db_recycle, spare=0))
     bus = Bus()
     presence = Presence(store, bus, counters)
     pushes = Live(

@@ -79,11 +79,18 @@ def form_token(request: Request) -> str:
     return context.of(request).signer.form(request.cookies.get(SESSION) or "")
 
 
+def _is_foreign(origin: str | None, host: str | None) -> bool:
+    try:
+        return origin is not None and urlsplit(origin).netloc != host
+    except ValueError:  # an address that is none
+        return True
+
+
 def check_origin(request: Request) -> None:
     """Refuse what another site has sent. Raises: Forbidden."""
-    origin = request.headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    if foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    if _is_foreign(request.headers.get("origin"), request.headers.get("host")) or request.headers.get(
+        "sec-fetch-site", "same-origin"
+    ) not in ("same-origin", "none"):
         context.of(request).counters["forms_refused_total"] += 1
         raise Forbidden(N_("This form was sent from another site."))
 

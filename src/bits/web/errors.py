@@ -41,10 +41,11 @@ PAGES = (
 async def explain(request: Request, error: Exception) -> HTTPResponse:
     """Answer a request that went wrong."""
     ctx = context.of(request)
-    headers: dict[str, str] = {}
+    # Kept by nobody: what is not there now may be there soon, and the next reader has another language.
+    headers = {"Cache-Control": "no-store"}
     if isinstance(error, SanicException):
         status, sentence = error.status_code, str(error)
-        headers = {name: str(value) for name, value in (error.headers or {}).items()}
+        headers |= {name: str(value) for name, value in (error.headers or {}).items()}
     else:
         log.error("%s %s failed", request.method, request.path, exc_info=error)
         status, sentence = 500, N_("Something went wrong on our side; it has been logged.")

@@ -18,6 +18,11 @@ SECRET = "password", "old", "new", "again"  # never shown again
 NUMBERS = "0123456789"
 
 
+def is_printable(words: str) -> bool:
+    """Tell whether there is no control character in words: boards show them, and terminals."""
+    return not any(unicodedata.category(each) == "Cc" for each in words)
+
+
 class Fields:
     """A form that was sent, and what is wrong with it.
 
@@ -60,7 +65,7 @@ class Fields:
         elif not least <= len(words) <= most:
             said = self._("This has %(length)s characters: at most %(most)s fit.")
             self.refuse(name, "too-long", said, length=len(words), most=most)
-        elif any(unicodedata.category(each) == "Cc" for each in words):
+        elif not is_printable(words):
             self.refuse(name, "control", self._("There are characters in this that cannot be shown."))
         return words
 

@@ -19,7 +19,7 @@ from bits.web.admin import committed
 from bits.web.announcements import may_withdraw, to_come
 from bits.web.body import Body
 from bits.web.context import Context
-from bits.web.fields import AHEAD
+from bits.web.fields import AHEAD, is_printable
 from bits.web.framing import CORS
 from bits.web.reader import language_of
 from bits.web.route import get
@@ -273,11 +273,11 @@ def _text(given: str, at: str) -> str:
     """Return a text of one line.
 
     Raises:
-        Refusal: nothing of it can be shown, or it holds a NUL, which no database takes.
+        Refusal: nothing of it can be shown, or it holds a control character, which no board's display takes.
     """
     words = " ".join(given.split())
-    if not words or "\0" in words:
-        raise Refusal("not-sensible", "Expected at least one character that can be shown, and no NUL.", at=at)
+    if not words or not is_printable(words):
+        raise Refusal("not-sensible", "Expected at least one character, and all of them to be shown.", at=at)
     return words
 
 
@@ -354,7 +354,7 @@ async def send_message(request: Request, token: Token, body: shapes.NewMessage) 
 )
 async def announce(request: Request, token: Token, body: shapes.NewAnnouncement) -> shapes.Event:
     """There may be twenty to come. To change one, withdraw it and announce another."""
-    begins, ends = shapes.utc(body.begins), _soon(body.ends, "ends")
+    begins, ends = _soon(body.begins, "begins"), _soon(body.ends, "ends")
     if not begins < ends:
         raise Refusal("not-sensible", "Expected that it ends after it begins.", at="ends")
     if len(to_come(context.of(request).presence.state, datetime.now(UTC))) >= ANNOUNCED:

@@ -370,7 +370,7 @@ class NewAnnouncement(Struct, kw_only=True, forbid_unknown_fields=True):
 
     value: Literal["open", "closed"]
     begins: Annotated[datetime, Meta(tz=True, description="Within a year from now.")]
-    ends: Annotated[datetime, Meta(tz=True, description="After it begins, and in the future.")]
+    ends: Annotated[datetime, Meta(tz=True, description="After it begins, within a year from now.")]
     note: Annotated[str, Meta(min_length=1, max_length=NOTE_LENGTH)] | UnsetType = UNSET
 
 
