@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from bits.bus import Bus
 from bits.counters import Counters
-from bits.events import BRIDGE, WEB, Enter, Leave, Report, Sound, Status, Stored
+from bits.events import BRIDGE, WEB, Announce, Enter, Leave, Report, Sound, Status, Stored
 from bits.migrate import upgrade
 from bits.presence import Presence
+from bits.state import ANNOUNCED
 from bits.store import Store, make_engine
+from bits.web.announcements import has_room
 from tests.conftest import at, until
 
 
@@ -48,6 +51,16 @@ async def test_the_same_again_is_not_stored(setup: Setup) -> None:
     assert [s.event for s in await submit(batch)] == [Enter(1), Status("closed")]
     assert await setup.store.since(0) == setup.told
     assert setup.presence.state == await setup.store.state()
+
+
+async def test_who_comes_at_once_for_the_last_place_does_not_both_get_it(setup: Setup) -> None:
+    now = datetime.now(UTC)
+    report = Report(Announce("closed", now), WEB, now, "anna", until=now + timedelta(days=1))
+    waiting = [setup.presence.submit([report], provided=has_room) for _ in range(ANNOUNCED + 2)]
+    stored = await asyncio.gather(*waiting)
+    assert [len(one) for one in stored] == [1] * ANNOUNCED + [0, 0]
+    assert setup.counters["commits_total"] == 1
+    assert len(setup.presence.state.announced) == ANNOUNCED
 
 
 async def test_what_waits_together_is_committed_together(setup: Setup) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +14,7 @@ from sanic import Blueprint, HTTPResponse, Request, ServiceUnavailable
 from sanic.response import redirect
 
 from bits.events import WEB, Event, Message, Report, Sound, Status, Stored
+from bits.state import State
 from bits.web import context
 from bits.web.auth import check_form, check_password, form_token, member, sign_in, sign_out
 from bits.web.fields import AHEAD, Fields, local
@@ -71,17 +72,23 @@ async def signed_in(request: Request) -> User | HTTPResponse:
 
 
 async def submit(
-    request: Request, event: Event, user: User, *, note: str | None = None, until: datetime | None = None
-) -> None:
-    """Send an event down the one write path and wait until it is in the log."""
+    request: Request,
+    event: Event,
+    user: User,
+    *,
+    note: str | None = None,
+    until: datetime | None = None,
+    provided: Callable[[State], bool] | None = None,
+) -> list[Stored]:
+    """Send an event down the one write path and wait until it is in the log. Returns what was stored."""
     report = Report(event, WEB, datetime.now(UTC), user.name, note=note or None, until=until)
-    await committed(context.of(request).presence.submit([report]))
+    return await committed(context.of(request).presence.submit([report], provided=provided))
 
 
-async def committed(stored: asyncio.Future[list[Stored]]) -> None:
-    """Wait until what was submitted is in the log."""
+async def committed(stored: asyncio.Future[list[Stored]]) -> list[Stored]:
+    """Wait until what was submitted is in the log, and return it."""
     try:
-        await asyncio.wait_for(asyncio.shield(stored), COMMIT_SECONDS)
+        return await asyncio.wait_for(asyncio.shield(stored), COMMIT_SECONDS)
     except TimeoutError:
         raise ServiceUnavailable(N_("The database is busy: this will be stored as soon as it can be.")) from None
 

@@ -29,6 +29,11 @@ def to_come(state: State, now: datetime) -> list[tuple[Announce, Stored]]:
     return sorted(found, key=lambda each: (each[0].begins, each[1].seq))
 
 
+def has_room(state: State) -> bool:
+    """Tell whether another may be announced: the state keeps no more, and would forget the oldest before it is over."""
+    return len(to_come(state, datetime.now(UTC))) < ANNOUNCED
+
+
 def may_withdraw(user: User | Token, stored: Stored) -> bool:
     return user.admin or stored.author == user.name
 
@@ -72,13 +77,12 @@ async def announce(request: Request) -> HTTPResponse:
     note = form.line("note", NOTE_LENGTH)
     if begins and until and until <= begins:
         form.refuse("until", "backwards", form._("The end must come after the beginning."))
-    # The state keeps no more: the oldest would be forgotten before it is over.
-    if len(to_come(ctx.presence.state, now)) >= ANNOUNCED:
-        said = form._("There are %(most)s announcements to come, which is the most: withdraw one first.")
-        form.refuse("value", "too-many", said, most=ANNOUNCED)
     if form.errors or begins is None:
         return _show(request, user, form)
-    await submit(request, Announce(value, begins), user, note=note, until=until)
+    if not await submit(request, Announce(value, begins), user, note=note, until=until, provided=has_room):
+        said = form._("There are %(most)s announcements to come, which is the most: withdraw one first.")
+        form.refuse("value", "too-many", said, most=ANNOUNCED)
+        return _show(request, user, form)
     return see_other("/announcements?done=announced")
 
 

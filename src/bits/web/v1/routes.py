@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,11 +13,11 @@ from sanic import Blueprint, HTTPResponse, Request
 from bits import events, rollup
 from bits.events import WEB, Report, Stored
 from bits.history import Filter, older
-from bits.state import ANNOUNCED
+from bits.state import ANNOUNCED, State
 from bits.tokens import Token
 from bits.web import context, history
 from bits.web.admin import committed
-from bits.web.announcements import may_withdraw, to_come
+from bits.web.announcements import has_room, may_withdraw
 from bits.web.body import Body
 from bits.web.context import Context
 from bits.web.fields import AHEAD, is_printable
@@ -259,13 +260,17 @@ async def get_forecast(request: Request) -> Body:
 
 
 async def _submit(
-    request: Request, token: Token, event: events.Event, *, note: str | None = None, until: datetime | None = None
+    request: Request,
+    token: Token,
+    event: events.Event,
+    *,
+    note: str | None = None,
+    until: datetime | None = None,
+    provided: Callable[[State], bool] | None = None,
 ) -> Stored | None:
-    """Send an event down the one write path; return it as stored, or None where it changed nothing."""
+    """Send an event down the one write path; return it as stored, or None where it changed nothing or may not be."""
     report = Report(event, WEB, datetime.now(UTC), token.name, note=note, until=until)
-    done = context.of(request).presence.submit([report])
-    await committed(done)
-    stored = done.result()
+    stored = await committed(context.of(request).presence.submit([report], provided=provided))
     return stored[0] if stored else None
 
 
@@ -357,10 +362,11 @@ async def announce(request: Request, token: Token, body: shapes.NewAnnouncement)
     begins, ends = _soon(body.begins, "begins"), _soon(body.ends, "ends")
     if not begins < ends:
         raise Refusal("not-sensible", "Expected that it ends after it begins.", at="ends")
-    if len(to_come(context.of(request).presence.state, datetime.now(UTC))) >= ANNOUNCED:
-        raise Refusal("no-room", f"There are {ANNOUNCED} announcements to come: withdraw one first.")
     event = events.Announce(body.value, begins)
-    return await _stored(request, token, event, note=_note(body.note), until=ends)
+    stored = await _submit(request, token, event, note=_note(body.note), until=ends, provided=has_room)
+    if stored is None:
+        raise Refusal("no-room", f"There are {ANNOUNCED} announcements to come: withdraw one first.")
+    return shapes.shown(stored, context.of(request).roster.listed)
 
 
 @table.operation(
@@ -397,11 +403,9 @@ async def play_sound(request: Request, token: Token, body: shapes.NewSound) -> s
     return await _stored(request, token, events.Sound(body.number))
 
 
-async def _stored(
-    request: Request, token: Token, event: events.Event, *, note: str | None = None, until: datetime | None = None
-) -> shapes.Event:
+async def _stored(request: Request, token: Token, event: events.Event) -> shapes.Event:
     """Send what is always stored, and return it."""
-    stored = await _submit(request, token, event, note=note, until=until)
+    stored = await _submit(request, token, event)
     assert stored is not None
     return shapes.shown(stored, context.of(request).roster.listed)
 
