@@ -9,9 +9,11 @@ import sqlite3
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from difflib import SequenceMatcher
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,10 +22,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bits.store import Store
-from bits.web.differences import differences
-from bits.web.markup import ATTRIBUTES, SCHEMES, render, title_of
+from bits.web.body import Body
+from bits.web.differences import SHOWN, differences
+from bits.web.markup import ATTRIBUTES, SCHEMES, Rendered, render, title_of
 from bits.web.pictures import read_picture
-from bits.wiki import FILE_BYTES, MARK, PAGE_BYTES, UNMARK, Conflict, Wiki, WikiError, check_slug, slug_of, tidy
+from bits.web.wiki import Shelf
+from bits.wiki import FILE_BYTES, MARK, PAGE_BYTES, UNMARK, Conflict, Head, Wiki, WikiError, check_slug, slug_of, tidy
 from tests.conftest import T0, Server
 from tests.test_admin import PASSWORD, SECRET, Browser
 
@@ -295,7 +299,56 @@ def test_differences_leave_out_what_is_the_same() -> None:
     shown = differences("\n".join(old), "\n".join([*old[:50], "new", *old[51:]]))
     assert [line.kind for line in shown] == ["same"] * 3 + ["del", "ins"] + ["same"] * 3
     many = differences("\n".join("a" + str(n) for n in range(3000)), "\n".join("b" + str(n) for n in range(3000)))
-    assert len(many) == 6000
+    assert [line.kind for line in many] == ["del"] * SHOWN + ["more"]
+    # Equal ends do not count among what is compared; so this is not shown as all replaced.
+    old = [str(n) for n in range(10_000)]
+    shown = differences("\n".join(old), "\n".join([*old[:5000], "new", *old[5001:]]))
+    assert [line.kind for line in shown] == ["same"] * 3 + ["del", "ins"] + ["same"] * 3
+
+
+def test_comparing_takes_no_longer_than_the_limit_allows() -> None:
+    compared = []
+
+    class Matcher(SequenceMatcher[str]):
+        def find_longest_match(self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None) -> Any:
+            compared.append(1)
+            return super().find_longest_match(alo, ahi, blo, bhi)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bits.web.differences.SequenceMatcher", Matcher)
+        differences("x\n" + "a\nb\n" * 500, "y\n" + "b\na\n" * 500 + "y")
+        assert not compared
+        differences("x\n" + "a\nb\n" * 50, "y\n" + "b\na\n" * 50 + "y")
+        assert compared
+
+
+async def test_however_many_read_a_page_it_is_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = []
+
+    async def slow(ctx: Any, source: str) -> Rendered:
+        rendered.append(source)
+        await asyncio.sleep(0)
+        return render(source, escape=True)
+
+    async def text(slug: str) -> str:
+        await asyncio.sleep(0)
+        return f"# {slug}"
+
+    monkeypatch.setattr("bits.web.wiki._render", slow)
+    page = SimpleNamespace(page=lambda *_, **given: Body(str(given["rendered"].html).encode(), "text/html"))
+    ctx: Any = SimpleNamespace(wiki=SimpleNamespace(text=text), renderer=page)
+    shelf = Shelf()
+
+    async def read(slug: str, version: int, done: str = "") -> None:
+        head = Head(slug, 1, slug, False, T0, version)
+        bodies = await asyncio.gather(*(shelf.body(ctx, head, "en", is_member=n % 2 > 0, done=done) for n in range(40)))
+        assert {body.data for body in bodies} == {f"<h1>{slug}</h1>".encode()}
+
+    await read("a", 1, "saved")
+    await read("a", 1)
+    assert rendered == ["# a"]
+    await asyncio.gather(read("a", 2), read("b", 2))
+    assert sorted(rendered) == ["# a", "# a", "# b"]
 
 
 # --- pictures

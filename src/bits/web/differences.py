@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 CONTEXT = 3  # lines around a change
-# Comparing takes time in proportion to the product of the lines; what differs in more is shown as all replaced.
-MOST = 4_000_000
+# Comparing takes up to the product of the lines times the fewer of them; what differs in more is shown as all replaced.
+MOST = 100_000
+SHOWN = 1000  # lines: nobody reads more, and a page of them takes its time to make
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the comparison; kind is same, del, ins, or gap where equal lines are left out."""
+    """A line of the comparison; kind is same, del, ins; gap where equal lines are left out, more where the rest is."""
 
     kind: str
     text: str = ""
@@ -35,7 +36,8 @@ def differences(before: str, after: str) -> list[Line]:
     """Compare two texts.
 
     Returns:
-        The lines of both that are not in the other, with some around them; empty where nothing differs.
+        The lines of both that are not in the other, with some around them, up to SHOWN and a last one that says so;
+        empty where nothing differs.
     """
     old, new = before.split("\n"), after.split("\n")
     begin = 0
@@ -57,4 +59,6 @@ def differences(before: str, after: str) -> list[Line]:
             shown.append(line)
         elif shown and shown[-1].kind != "gap":
             shown.append(Line("gap"))
+        if len(shown) > SHOWN and shown[-1].kind != "gap":
+            return [*shown[:SHOWN], Line("more")]
     return shown[:-1] if shown and shown[-1].kind == "gap" else shown

@@ -22,7 +22,7 @@ from bits.web.admin import page, see_other, signed_in, to_the_door
 from bits.web.auth import SESSION, check_origin, is_form, member
 from bits.web.body import Body
 from bits.web.context import Context
-from bits.web.differences import differences
+from bits.web.differences import Line, differences
 from bits.web.large import read_body
 from bits.web.markup import Rendered, render, title_of
 from bits.web.pages import COOKIE_VARIES
@@ -59,7 +59,7 @@ KEPT_BYTES = 32 * 1024 * 1024  # of rendered pages, in memory
 FILE_NAME = re.compile(r"([0-9a-f]{64})\.(png|jpg|gif|webp)")
 DONE = ("", "saved", "same", "restored", "locked", "unlocked")
 
-# A long text takes some tenths of a second to render: one after the other, beside everything else.
+# A long text takes some tenths of a second to render or to compare: one after the other, beside everything else.
 _rendering = asyncio.Semaphore(1)
 PATIENCE = 3.0  # seconds of CPU: what takes longer is not stored, so that no reader waits for it
 
@@ -78,10 +78,16 @@ async def _render(ctx: Context, source: str, *, patience: float = float("inf")) 
     return rendered
 
 
+async def _compare(before: str, after: str) -> list[Line]:
+    async with _rendering:
+        return await asyncio.to_thread(differences, before, after)
+
+
 class Shelf:
     """Pages as rendered, once per change of the wiki and kind of reader, whichever node has changed it."""
 
     def __init__(self) -> None:
+        self._making = asyncio.Lock()
         self._clear(-1)
 
     def _clear(self, version: int) -> None:
@@ -97,9 +103,9 @@ class Shelf:
         key = head.slug, language, is_member
         if key in self._bodies and not done:
             return self._bodies[key]
-        rendered = self._rendered.get(head.slug)
-        if rendered is None:
-            rendered = await _render(ctx, await ctx.wiki.text(head.slug))
+        rendered = await self._render(ctx, head.slug)
+        if key in self._bodies and not done:
+            return self._bodies[key]
         body = ctx.renderer.page(
             "wiki_page.html",
             language,
@@ -110,12 +116,23 @@ class Shelf:
             is_member=is_member,
             done=done,
         )
-        # The wiki may have changed while this was rendered.
+        # The wiki may have changed since the head was read.
         if head.version == self._version and not done:
-            self._rendered[head.slug] = rendered
             self._bodies[key] = body
             self._size += len(body.data)
         return body
+
+    async def _render(self, ctx: Context, slug: str) -> Rendered:
+        """Render a page once, however many wait for it."""
+        async with self._making:
+            if slug in self._rendered:
+                return self._rendered[slug]
+            version = self._version
+            rendered = await _render(ctx, await ctx.wiki.text(slug))
+            if version == self._version:  # else the wiki may have changed while this was rendered
+                self._rendered[slug] = rendered
+                self._size += len(rendered.html)
+            return rendered
 
 
 def _refuse(request: Request, what: str, reason: str) -> str:
@@ -302,7 +319,7 @@ async def save(request: Request, slug: str) -> HTTPResponse:
         return await _edit(request, slug, source, base, status=status, refused=error.reason, **shown)
     except Conflict as conflict:
         now = conflict.current
-        changes = await asyncio.to_thread(differences, now.text if now else "", source)
+        changes = await _compare(now.text if now else "", source)
         shown |= {"conflict": now, "changes": changes}
         return await _edit(request, slug, source, now.id if now else 0, status=409, refused="conflict", **shown)
     return see_other(f"{address_of(slug)}?done={'saved' if saved else 'same'}")
@@ -393,7 +410,7 @@ async def diff(request: Request, slug: str) -> HTTPResponse:
     old, new = await _revision(request, slug, "from"), await _revision(request, slug, "to")
     if old.id > new.id:
         old, new = new, old
-    changes = await asyncio.to_thread(differences, old.text, new.text)
+    changes = await _compare(old.text, new.text)
     return page(request, "wiki_diff.html", current="wiki", address=address_of(slug), old=old, new=new, changes=changes)
 
 
