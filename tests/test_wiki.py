@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from difflib import SequenceMatcher
@@ -19,7 +20,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms, ImageSequence
+from PIL.JpegImagePlugin import JpegImageFile
 
 from bits.store import Store
 from bits.web.body import Body
@@ -360,15 +362,51 @@ def picture(kind: str = "PNG", size: tuple[int, int] = (8, 6), **options: Any) -
     return out.getvalue()
 
 
+def animation(kind: str, **options: Any) -> bytes:
+    out = BytesIO()
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(out, kind, save_all=True, append_images=frames[1:], duration=100, loop=3, **options)
+    return out.getvalue()
+
+
+def colours(data: bytes) -> list[Any]:
+    with Image.open(BytesIO(data)) as image:
+        return [frame.convert("RGBA").getpixel((1, 1)) for frame in ImageSequence.Iterator(image)]
+
+
 def test_a_picture_is_what_can_be_read_of_it() -> None:
     for kind, ending in (("PNG", "png"), ("JPEG", "jpg"), ("GIF", "gif"), ("WEBP", "webp")):
         data = picture(kind)
         read = read_picture(data)
-        assert (read.kind, read.data) == (ending, data)
-    frames = [Image.new("P", (8, 6), n) for n in range(3)]
-    moving = BytesIO()
-    frames[0].save(moving, "GIF", save_all=True, append_images=frames[1:])
-    assert read_picture(moving.getvalue()).data == moving.getvalue()
+        assert (read.kind, colours(read.data)) == (ending, colours(data))
+        assert read_picture(data, bare=False).data == data
+    for kind in ("PNG", "GIF", "WEBP"):
+        assert read_picture(animation(kind)).data == animation(kind)
+
+
+def test_a_picture_looks_as_it_did() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    noise = Image.effect_noise((64, 48), 90)
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"):
+        before = Image.new(mode, noise.size) if mode == "I;16" else noise.convert(mode)
+        for kind in {"LA": ("PNG",), "P": ("PNG", "GIF"), "CMYK": ("JPEG",), "L": ("PNG", "JPEG")}.get(mode, ("PNG",)):
+            out = BytesIO()
+            before.save(out, kind, icc_profile=profile, quality=80)
+            read = read_picture(out.getvalue())
+            with Image.open(BytesIO(out.getvalue())) as old, Image.open(BytesIO(read.data)) as new:
+                assert (new.mode, new.size) == (old.mode, old.size)
+                assert new.info.get("icc_profile") == old.info.get("icc_profile")
+                if isinstance(old, JpegImageFile) and isinstance(new, JpegImageFile):
+                    assert new.quantization == old.quantization
+                    assert len(read.data) < len(out.getvalue()) * 1.1
+                else:
+                    assert new.tobytes() == old.tobytes()
+    clear = Image.new("P", (8, 6))
+    clear.putpalette([0, 0, 0, 255, 0, 0])
+    for kind in ("PNG", "GIF"):
+        out = BytesIO()
+        clear.save(out, kind, transparency=0)
+        assert colours(read_picture(out.getvalue()).data) == [(0, 0, 0, 0)]
 
 
 @pytest.mark.parametrize(
@@ -406,7 +444,90 @@ def test_a_photograph_does_not_tell_where_it_was_taken() -> None:
             assert not image.getexif()
             assert image.size == (6, 8)
         assert b"Camera" not in read.data
-        assert read_picture(read.data) == read
+        assert read_picture(read.data, bare=False) == read
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
+
+
+def riff(*chunks: tuple[bytes, bytes]) -> bytes:
+    return b"".join(name + len(data).to_bytes(4, "little") + data + b"\0" * (len(data) % 2) for name, data in chunks)
+
+
+TELLTALE = b"N 44.4949 E 11.3426"
+
+
+def telling() -> Iterator[tuple[str, bytes]]:
+    """Every place of a file in which something can be told that is not to be seen."""
+    jpeg = picture("JPEG")
+    for name, marker, data in (
+        (
+            "IPTC",
+            0xED,
+            b"Photoshop 3.0\x008BIM\x04\x04\0\0"
+            + (len(TELLTALE) + 5).to_bytes(4, "big")
+            + b"\x1c\x02\x5a\0"
+            + bytes([len(TELLTALE)])
+            + TELLTALE,
+        ),
+        ("XMP", 0xE1, b"http://ns.adobe.com/xap/1.0/\0<x>" + TELLTALE + b"</x>"),
+        ("a segment of a maker's own", 0xEB, TELLTALE),
+        ("a comment", 0xFE, TELLTALE),
+    ):
+        yield f"JPEG, {name}", jpeg[:2] + bytes([0xFF, marker]) + (len(data) + 2).to_bytes(2, "big") + data + jpeg[2:]
+    yield "JPEG, behind the end", jpeg + TELLTALE
+    out = BytesIO()
+    Image.new("RGB", (8, 6), "teal").save(
+        out, "MPO", save_all=True, append_images=[Image.new("RGB", (8, 6), "red")], comment=TELLTALE
+    )
+    yield "JPEG of several pictures", out.getvalue() + TELLTALE
+    for name, png in (("PNG", picture()), ("PNG that moves", animation("PNG"))):
+        for kind, data in (
+            (b"tEXt", b"Comment\0" + TELLTALE),
+            (b"zTXt", b"Comment\0\0" + zlib.compress(TELLTALE, 0)),
+            (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + TELLTALE),
+            (b"eXIf", b"MM\0*\0\0\0\x08\0\0" + TELLTALE),
+            (b"prVt", TELLTALE),
+        ):
+            yield f"{name}, {kind.decode()}", png[:33] + chunk(kind, data) + png[33:]
+        yield f"{name}, behind the end", png + TELLTALE
+    for name, webp in (("WebP", picture("WEBP", xmp=TELLTALE)), ("WebP that moves", animation("WEBP", xmp=TELLTALE))):
+        yield f"{name}, XMP", webp
+    exif = Image.Exif()
+    exif[0x010F] = TELLTALE.decode()
+    yield "WebP, EXIF", picture("WEBP", exif=exif)
+    yield "WebP that moves, EXIF", animation("WEBP", exif=exif)
+    moving = animation("WEBP")
+    begin = moving.index(b"ANMF")
+    size = int.from_bytes(moving[begin + 4 : begin + 8], "little")
+    frame = moving[begin + 8 : begin + 8 + size]
+    body = b"WEBP" + moving[12:begin] + riff((b"ANMF", frame + riff((b"note", TELLTALE)))) + moving[begin + 8 + size :]
+    yield "WebP that moves, within a frame", riff((b"RIFF", body))
+    yield "WebP, behind the end", picture("WEBP") + TELLTALE
+    for name, gif in (("GIF", picture("GIF")), ("GIF that moves", animation("GIF"))):
+        at = 13 + (6 << (gif[10] & 7))
+        for block, data in (
+            ("a comment", b"!\xfe" + bytes([len(TELLTALE)]) + TELLTALE + b"\0"),
+            ("XMP", b"!\xff\x0bXMP DataXMP" + bytes([len(TELLTALE)]) + TELLTALE + b"\0"),
+            ("a long loop", b"!\xff\x0bNETSCAPE2.0\x03\1\0\0" + bytes([len(TELLTALE)]) + TELLTALE + b"\0"),
+        ):
+            yield f"{name}, {block}", gif[:at] + data + gif[at:]
+        yield f"{name}, behind the end", gif + TELLTALE
+
+
+@pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data in telling()])
+def test_nothing_is_left_of_a_file_but_what_is_to_be_seen(data: bytes) -> None:
+    assert TELLTALE in data
+    read = read_picture(data)
+    assert TELLTALE not in read.data
+    shown = colours(data)[:1] if read.kind == "jpg" else colours(data)
+    assert colours(read.data) == shown
+    with Image.open(BytesIO(data)) as before, Image.open(BytesIO(read.data)) as after:
+        assert after.format == ("JPEG" if read.kind == "jpg" else before.format)
+        assert not after.getexif()
+        if len(shown) > 1:
+            assert after.info["loop"] == before.info["loop"]
 
 
 # --- the database
@@ -745,7 +866,7 @@ def test_a_picture_is_sent_shown_and_deleted(site: Server) -> None:
     found = re.search(r"/wiki/files/([0-9a-f]{64})\.png", anna.get("/wiki/files")[2])
     assert found
     status, headers, body = site.get(found[0])
-    assert (status, body, headers["content-type"]) == (200, data, "image/png")
+    assert (status, colours(body), headers["content-type"]) == (200, colours(data), "image/png")
     assert headers["x-content-type-options"] == "nosniff" and "sandbox" in headers["content-security-policy"]
     assert "immutable" in headers["cache-control"] and headers["content-disposition"].startswith("inline; filename=")
     assert site.get(found[0], If_None_Match=headers["etag"])[0] == 304
@@ -792,7 +913,7 @@ def test_what_one_node_stores_another_shows(make_server: Callable[..., Server], 
         assert b"second" in body and b"missing" not in body
     send(anna, picture())
     address = re.search(r"/wiki/files/[0-9a-f]{64}\.png", anna.get("/wiki/files")[2])
-    assert address and two.get(address[0])[2] == picture()
+    assert address and colours(two.get(address[0])[2]) == colours(picture())
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

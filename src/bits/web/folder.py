@@ -73,7 +73,8 @@ async def import_(config: Config, folder: Path) -> str:
         pictures = 0
         for file in files:
             try:
-                picture = read_picture(file.read_bytes())
+                # What it is called by its content has been stripped of all else before; anew it would be another.
+                picture = read_picture(file.read_bytes(), bare=False)
                 if f"{picture.digest}.{picture.kind}" != file.name:
                     raise BitsError(f"{file}: its name is not the SHA-256 of what it holds, or not its kind")
                 await wiki.add_file(picture.digest, picture.kind, picture.data, author=SHIPPED, at=now)
