@@ -14,9 +14,11 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -175,6 +177,17 @@ class Server:
             answer = error
         with answer:
             return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
+
+    def at_once(self, paths: Sequence[str]) -> list[bytes]:
+        """Ask for all of these before any answer is read; return the answers, heads and bodies."""
+        url = urlsplit(self.url)
+        with ExitStack() as open_links:
+            links = []
+            for path in paths:
+                link = socket.create_connection((url.hostname, url.port or 80), timeout=60)
+                links.append(open_links.enter_context(link))
+                link.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            return [b"".join(iter(lambda link=link: link.recv(1 << 16), b"")) for link in links]  # type: ignore[misc]
 
     def json(self, path: str) -> Any:
         import json

@@ -22,10 +22,13 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sanic import ServiceUnavailable
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bits import schema
+from bits.config import Config
+from bits.counters import Counters
 from bits.events import (
     AUTO,
     BRIDGE,
@@ -49,9 +52,12 @@ from bits.events import (
 from bits.history import BEGINNING, KINDS, Filter, Place, newer, older, query
 from bits.migrate import upgrade
 from bits.store import Store, make_engine, to_columns
+from bits.web import history as pages
+from bits.web import render
 from bits.web.download import AT_ONCE, FORMULA, plain
+from bits.web.turns import Turns
 from tests import test_browser
-from tests.conftest import T0, Server, at, wait_until
+from tests.conftest import T0, Server, at, until, wait_until
 from tests.test_admin import PASSWORD
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -475,6 +481,65 @@ def test_who_reads_slowly_or_goes_away_costs_nothing_and_others_wait_their_turn(
         assert memory(long) - before < 20
     wait_until(lambda: long.get("/log.csv?kind=sound")[0] == 200, "room for another download")
     wait_until(lambda: long.metric("downloads_under_way") == 0, "the end of all downloads")
+
+
+def test_what_strangers_read_waits_its_turn_and_does_not_wait_without_end(long: Server) -> None:
+    deep = [f"/log?kind=all&source=any&offset={100_000 - n}&limit=500" for n in range(2 * pages.WAITING)]
+    answers = long.at_once([*deep, *["/api/v1/events"] * 20])
+    heads = [answer.partition(b"\r\n\r\n")[0].lower() for answer in answers]
+    assert sum(head.startswith(b"http/1.1 200") for head in heads) >= pages.WAITING
+    refused = [place for place, head in enumerate(heads) if head.startswith(b"http/1.1 503")]
+    assert refused
+    assert all(b"retry-after: 5" in heads[place] for place in refused)
+    of_the_api = [place for place in refused if len(deep) <= place < len(deep) + 20]
+    assert of_the_api
+    assert all(b"application/problem+json" in heads[place] and b"#busy" in answers[place] for place in of_the_api)
+    assert long.metric('reads_refused_total{reason="busy"}') == len(refused)
+    assert long.get("/log?kind=all&offset=20")[0] == 200
+
+
+async def test_turns_are_taken_in_order_and_given_back_whatever_happens() -> None:
+    counters = Counters()
+    turns = Turns(counters, "reads", "Too many.", at_once=1, waiting=2)
+    done: list[int] = []
+    go_on = asyncio.Event()
+
+    async def take(number: int) -> None:
+        async with turns.one():
+            done.append(number)
+            await go_on.wait()
+            if number == 1:
+                raise RuntimeError
+
+    tasks = [asyncio.create_task(take(number)) for number in range(4)]
+    await until(tasks[3].done, "a refusal")
+    assert isinstance(tasks[3].exception(), ServiceUnavailable)
+    tasks[0].cancel()
+    go_on.set()
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in found[:3]] == [asyncio.CancelledError, RuntimeError, type(None)]
+    assert done == [0, 1, 2]
+    await asyncio.gather(take(4), take(5), take(6))
+    assert counters['reads_refused_total{reason="busy"}'] == 1
+
+
+async def test_a_long_page_leaves_the_loop_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "PORTION", 0)
+    renderer = render.Renderer(Config(), render.Assets())
+    values: dict[str, Any] = {"current": "", "code": 404, "title": "404", "text": "x" * 5, "text_language": "en"}
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(tick())
+    found = await renderer.long_page("error.html", "en", **values, meant=["/log"] * 500)
+    ticking.cancel()
+    assert ticks > 50
+    assert found.data == renderer.page("error.html", "en", **values, meant=["/log"] * 500).data
 
 
 def test_a_page_is_made_once_for_all_who_ask(long: Server) -> None:

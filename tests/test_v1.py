@@ -261,6 +261,25 @@ def test_past_temperatures_are_down_sampled(client: Client) -> None:
         assert (status, kind(found)) == (422, "not-sensible")
 
 
+def test_past_temperatures_are_read_one_at_a_time_and_once_for_all_who_ask(client: Client) -> None:
+    name = 'temperatures_refused_total{reason="busy"}'
+    before = client.server.metric(name)
+    spans = [
+        f"/api/v1/history?since=1995-01-01T00:00:00Z&until=2004-12-{1 + n % 28:02}T{n // 28:02}:00:00Z"
+        for n in range(200)
+    ]
+    answers = client.server.at_once(spans)
+    refused = [answer for answer in answers if answer.startswith(b"HTTP/1.1 503")]
+    assert sum(answer.startswith(b"HTTP/1.1 200") for answer in answers) == len(spans) - len(refused)
+    assert refused and client.server.metric(name) == before + len(refused)
+    for answer in refused:
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert b"retry-after: 5" in head.lower() and b"application/problem+json" in head
+        assert kind(json.loads(body)) == "busy"
+    found = client.get("/history?until=2020-01-01T00:00:00Z&points=7")
+    assert client.get("/history?until=2020-01-01T00:00:00Z&points=7") == found
+
+
 # --- writing
 
 

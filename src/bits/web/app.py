@@ -264,7 +264,7 @@ def make_context(config: Config) -> Context:
         api=Answers(),
         limiter=Limiter(config.api_rate),
         attempts=Limiter(config.login_rate),
-        history=History(),
+        history=History(counters),
         signer=Signer(config),
         wiki=Wiki(engine),
         shelf=wiki.Shelf(),

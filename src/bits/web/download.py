@@ -113,7 +113,11 @@ async def portions(ctx: Context, wanted: Filter) -> AsyncIterator[list[Stored]]:
     """
     newest = ctx.live.state.seq
     before: Place | None = None
-    while found := await older(ctx.engine, wanted, before=before, limit=PORTION):
+    while True:
+        async with ctx.history.reads.free:
+            found = await older(ctx.engine, wanted, before=before, limit=PORTION)
+        if not found:
+            return
         before = Place(found[-1].at, found[-1].seq)
         yield [stored for stored in found if stored.seq <= newest]
 

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from sanic import BadRequest, Blueprint, HTTPResponse, Request
 
+from bits.counters import Counters
 from bits.events import AUTO, BRIDGE, MAC, WEB, Late, Stored
 from bits.history import BEGINNING, KINDS, Filter, Place, newer, older
 from bits.web import context, query
@@ -20,6 +21,7 @@ from bits.web.context import Context
 from bits.web.framing import CORS
 from bits.web.reader import language_of
 from bits.web.route import get
+from bits.web.turns import Turns
 from bits.web.wire import HISTORY_KINDS, encode
 from bits.web.words import N_
 
@@ -33,13 +35,20 @@ SOURCES = {"any": None, "button": BRIDGE, "website": WEB, "devices": MAC, "timer
 MICROSECOND = timedelta(microseconds=1)
 LAST_DAY = date(9998, 12, 31)
 
+AT_ONCE = 2  # reads of the log: of PostgreSQL each node has five connections
+WAITING = 64  # reads: as many as are done in a second or two; more are told to come back
 KEPT = 64  # pages, at most: filters and languages are the readers' choice
 
 
 class History:
-    """The newest pages as readers have last asked for them: each made once per change, however many fetch it."""
+    """The newest pages as readers have last asked for them: each made once per change, however many fetch it.
 
-    def __init__(self) -> None:
+    Whatever of the log strangers have read for them has its turn, so that connections are left for everything else.
+    """
+
+    def __init__(self, counters: Counters) -> None:
+        sentence = N_("Too many read the history at once: try again.")
+        self.reads = Turns(counters, "reads", sentence, at_once=AT_ONCE, waiting=WAITING)
         self._version: object = None
         self._made: dict[Hashable, asyncio.Task[Body]] = {}
         self.downloads = 0  # under way (download.py)
@@ -264,6 +273,10 @@ async def log(request: Request) -> HTTPResponse:
         return "/log?" + urlencode(parameters) if parameters else "/log"
 
     async def make() -> Body:
+        async with ctx.history.reads.one():
+            return await in_turn()
+
+    async def in_turn() -> Body:
         seq = ctx.live.state.seq  # what comes after this the page hears of, or has already
         wanted = chosen.filter(ctx.config.time_zone)
         if problem:
@@ -281,7 +294,7 @@ async def log(request: Request) -> HTTPResponse:
             data = encode(found | {name: to for name, to in links.items() if to})
             return Body(data, "application/json; charset=utf-8", vary="Accept-Encoding")
         names = frozenset(ctx.roster.listed.values())
-        return ctx.renderer.page(
+        return await ctx.renderer.long_page(
             "log.html",
             language,
             current="log",

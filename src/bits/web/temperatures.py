@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from sanic import BadRequest, Blueprint, HTTPResponse, Request, ServiceUnavailable
+from sanic import BadRequest, Blueprint, HTTPResponse, Request
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -23,7 +23,9 @@ from bits.web import context, query
 from bits.web.body import Body
 from bits.web.framing import CORS
 from bits.web.route import get
+from bits.web.turns import Turns
 from bits.web.wire import encode
+from bits.web.words import N_
 
 log = logging.getLogger("bits.web")
 
@@ -65,9 +67,9 @@ class Temperatures:
         self._names = names
         self._counters = counters
         self._every = every
-        self._kept: dict[tuple[int, int], tuple[float, Body]] = {}
-        self._turn = asyncio.Lock()
-        self._waiting = 0
+        self._kept: dict[Hashable, tuple[float, Body]] = {}
+        sentence = N_("Too many ask for charts at once: try again.")
+        self._turns = Turns(counters, "temperatures", sentence, at_once=1, waiting=WAITING)
         self._heard: set[int] = set()  # sensors, since the start
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -80,21 +82,22 @@ class Temperatures:
         """
         grain = max(1, (end - begin) // POINTS)
         key = begin // grain * grain, -(-end // grain) * grain
-        if self._waiting >= WAITING:
-            self._counters['temperatures_refused_total{reason="busy"}'] += 1
-            raise ServiceUnavailable("Too many ask for charts at once: try again.", headers={"Retry-After": "5"})
-        self._waiting += 1
-        try:
-            async with self._turn:
-                kept = self._kept.pop(key, None)
-                if kept is None or kept[0] < time.monotonic():
-                    kept = time.monotonic() + FRESH, await self._read(*key)
-                self._kept[key] = kept  # the newest last
-                if len(self._kept) > KEPT:
-                    del self._kept[next(iter(self._kept))]
-                return kept[1]
-        finally:
-            self._waiting -= 1
+        return await self.kept(key, lambda: self._read(*key))
+
+    async def kept(self, key: Hashable, make: Callable[[], Awaitable[Body]]) -> Body:
+        """Return an answer as it was made a moment ago, or make it when its turn comes.
+
+        Raises:
+            ServiceUnavailable: too many wait already.
+        """
+        async with self._turns.one():
+            kept = self._kept.pop(key, None)
+            if kept is None or kept[0] < time.monotonic():
+                kept = time.monotonic() + FRESH, await make()
+            self._kept[key] = kept  # the newest last
+            if len(self._kept) > KEPT:
+                del self._kept[next(iter(self._kept))]
+            return kept[1]
 
     async def _read(self, begin: int, end: int) -> Body:
         if end - begin > WHOLE_DAYS:
@@ -152,7 +155,7 @@ class Temperatures:
         now = self._clock()
         summary: dict[int, list[Range | None]] = {}
         for place, span in enumerate(SPANS.values()):
-            async with self._turn:
+            async with self._turns.free:
                 found = await series(self._engine, now - timedelta(seconds=span), now + timedelta(seconds=1))
             for sensor, points in found.sensors.items():
                 summary.setdefault(sensor, [None] * len(SPANS))[place] = _range(points)

@@ -24,6 +24,7 @@ from bits.web.fields import AHEAD, is_printable
 from bits.web.framing import CORS
 from bits.web.reader import language_of
 from bits.web.route import get
+from bits.web.temperatures import FRESH
 from bits.web.v1 import describe, shapes
 from bits.web.v1.operation import BASE, Table
 from bits.web.v1.problem import KINDS, Refusal
@@ -133,7 +134,8 @@ async def _page(ctx: Context, wanted: Filter, query: shapes.Paging) -> tuple[lis
         before = history.read(query.cursor) if query.cursor is not UNSET else None
     except OverflowError:
         raise Refusal("not-sensible", "This cursor is none that was given out.", at="cursor") from None
-    found = await older(ctx.engine, wanted, before=before, limit=query.limit + 1)
+    async with ctx.history.reads.one():
+        found = await older(ctx.engine, wanted, before=before, limit=query.limit + 1)
     shown = [shapes.shown(stored, ctx.roster.listed) for stored in found[: query.limit]]
     return shown, history.beside(found[query.limit - 1]) if len(found) > query.limit else UNSET
 
@@ -144,7 +146,7 @@ async def _page(ctx: Context, wanted: Filter, query: shapes.Paging) -> tuple[lis
     summary="What happened, page by page",
     query=shapes.Range,
     answer=shapes.Events,
-    refusals=("not-sensible",),
+    refusals=("not-sensible", "busy"),
     example=shapes.Events(events=[WARM, SAID, OPENED], next="1772452800000000-4711"),
     asked="kind=status&kind=message&limit=3",
 )
@@ -167,7 +169,7 @@ async def get_events(request: Request, query: shapes.Range) -> shapes.Events:
     summary="The last messages",
     query=shapes.Paging,
     answer=shapes.Messages,
-    refusals=("not-sensible",),
+    refusals=("not-sensible", "busy"),
     example=shapes.Messages(messages=[SAID]),
     asked="limit=1",
 )
@@ -183,7 +185,7 @@ async def get_messages(request: Request, query: shapes.Paging) -> shapes.Message
     summary="Past temperatures",
     query=shapes.Span,
     answer=shapes.History,
-    refusals=("not-sensible",),
+    refusals=("not-sensible", "busy"),
     example=shapes.History(
         since=NOON,
         until=NOON + DAY,
@@ -194,16 +196,26 @@ async def get_messages(request: Request, query: shapes.Paging) -> shapes.Message
     ),
     asked="points=24",
 )
-async def get_history(request: Request, query: shapes.Span) -> shapes.History:
+async def get_history(request: Request, query: shapes.Span) -> Body:
     """Down-sampled, so that a chart of a day and one of ten years cost the same: up to two days from the samples, more
     from the means of hours."""
     ctx = context.of(request)
-    until = shapes.utc(query.until) if query.until is not UNSET else datetime.now(UTC)
+    # To a few seconds, so that all who want the newest ask for the same.
+    now = -(-ctx.temperatures.now() // FRESH) * FRESH
+    until = shapes.utc(query.until) if query.until is not UNSET else datetime.fromtimestamp(now, UTC)
     since = shapes.utc(query.since) if query.since is not UNSET else max(until, FIRST + DAY) - DAY
+
+    async def make() -> Body:
+        found = _history(await rollup.series(ctx.engine, since, until, query.points), since, until, ctx)
+        return Body(msgspec.json.encode(found), "application/json", vary="Accept-Encoding")
+
     try:
-        found = await rollup.series(ctx.engine, since, until, query.points)
+        return await ctx.temperatures.kept((since, until, query.points), make)
     except ValueError as error:
         raise Refusal("not-sensible", f"{error}.", at="since") from None
+
+
+def _history(found: rollup.Series, since: datetime, until: datetime, ctx: Context) -> shapes.History:
     names = ctx.config.sensor_names
     return shapes.History(
         since=since,
