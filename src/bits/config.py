@@ -426,7 +426,9 @@ class Config:
     pages_dir: Path | None = _field(None, optional(path()), "Folder of the wiki's first pages (info.md).")
     markdown_escape: bool = _field(True, switch(), "Show raw HTML in markdown as text; else keep what is harmless.")
     login_rate: int = _field(
-        20, number(0, 100_000), "Passwords tried a minute from one address, or for one name; 0: any number."
+        20,
+        number(0, 100_000),
+        "Passwords tried a minute from one address, and twenty times as many for one name; 0: any number.",
     )
     # The API
     api_rate: int = _field(60, number(0, 100_000), "Requests a minute that a token may write; 0: any number.")

@@ -53,7 +53,7 @@ from bits.web import (
     v1,
     wiki,
 )
-from bits.web.auth import Signer
+from bits.web.auth import ADDRESSES, Signer
 from bits.web.context import Context
 from bits.web.errors import explain
 from bits.web.feeds import Feeds
@@ -264,6 +264,7 @@ def make_context(config: Config) -> Context:
         api=Answers(),
         limiter=Limiter(config.api_rate),
         attempts=Limiter(config.login_rate),
+        guesses=Limiter(ADDRESSES * config.login_rate),
         history=History(counters),
         signer=Signer(config),
         wiki=Wiki(engine),

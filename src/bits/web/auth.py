@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+from collections.abc import Hashable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from bits.web.words import N_
 log = logging.getLogger("bits.auth")
 
 SESSION = "bits_session"
+ADDRESSES = 20  # that may each try as many passwords for one name as an address may: beyond is no member's forgetting
 FORM_AGE = 24 * 3600  # seconds a form may stand open before it is sent
 
 
@@ -113,12 +115,13 @@ def check_form(request: Request) -> None:
 
 
 async def check_password(request: Request, name: str, password: str) -> User | int | None:
-    """Return the user whose name and password these are; or in how many seconds another may be tried."""
+    """Return the user whose name and password these are; or in how many seconds another may be tried.
+
+    Guesses for a name count against it only as far as those of one address get, and it takes many addresses to use up
+    what a name has: nobody shall lock out a member by a few of them.
+    """
     ctx = context.of(request)
-    address = _parse(client_address(request))
-    # Whoever has one IPv6 address has a whole network of them.
-    near = ip_network((address, 64), strict=False) if isinstance(address, IPv6Address) else address
-    wait = max(ctx.attempts.take(near), ctx.attempts.take(name[: users.NAME_LENGTH]))
+    wait = ctx.attempts.take(near(request)) or ctx.guesses.take(name[: users.NAME_LENGTH])
     if wait:
         ctx.counters["logins_throttled_total"] += 1
         log.warning("too many passwords tried from %s", client_address(request))
@@ -152,6 +155,12 @@ def _parse(address: str) -> IPv4Address | IPv6Address | None:
         return ip_address(address.strip().strip("[]"))
     except ValueError:
         return None
+
+
+def near(request: Request) -> Hashable:
+    """Return what limits of a client go by: whoever has one IPv6 address has a whole network of them."""
+    address = _parse(client_address(request))
+    return ip_network((address, 64), strict=False) if isinstance(address, IPv6Address) else address
 
 
 def client_address(request: Request) -> str:

@@ -64,7 +64,8 @@ class Context:
     feeds: Feeds
     api: Answers
     limiter: Limiter  # of what tokens write
-    attempts: Limiter  # at passwords
+    attempts: Limiter  # at passwords, from one address
+    guesses: Limiter  # at one name's password, from anywhere
     history: History
     signer: Signer
     wiki: Wiki
