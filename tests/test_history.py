@@ -16,6 +16,7 @@ from datetime import timedelta
 from html import unescape
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,12 +53,13 @@ from bits.events import (
 from bits.history import BEGINNING, KINDS, Filter, Place, newer, older, query
 from bits.migrate import upgrade
 from bits.store import Store, make_engine, to_columns
+from bits.web import download as downloads
 from bits.web import history as pages
 from bits.web import render
-from bits.web.download import AT_ONCE, FORMULA, plain
+from bits.web.download import AT_ONCE, EACH, FORMULA, SLOWEST, STALL, Patience, download, plain
 from bits.web.turns import Turns
 from tests import test_browser
-from tests.conftest import T0, Server, at, until, wait_until
+from tests.conftest import T0, WAIT, Server, at, until, wait_until
 from tests.test_admin import PASSWORD
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -427,7 +429,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     uri = f"sqlite:///{folder}/long.db"
     with ThreadPoolExecutor(1) as thread:
         thread.submit(lambda: asyncio.run(fill(uri, many(ROWS)))).result()
-    server = Server(folder, db_uri=uri, stale_after="0").start()
+    server = Server(folder, db_uri=uri, stale_after="0", trusted_proxies="127.0.0.1").start()
     yield server
     server.stop()
     assert "Traceback" not in server.errors, server.errors
@@ -439,14 +441,14 @@ def memory(server: Server) -> float:
     return int(re.search(r"RssAnon:\s+(\d+)", status)[1]) / 1000  # type: ignore[index]
 
 
-def begin_download(server: Server, path: str) -> socket.socket:
+def begin_download(server: Server, path: str, address: str) -> socket.socket:
     """Ask for a file and take the first of it; the rest is not read."""
     url = urlsplit(server.url)
     link = socket.socket()
     link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     link.settimeout(20)
     link.connect((url.hostname, url.port))
-    link.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    link.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {address}\r\n\r\n".encode())
     assert link.recv(1024).startswith(b"HTTP/1.1 200")
     return link
 
@@ -470,17 +472,72 @@ def test_a_large_file_takes_no_memory_and_holds_up_nobody(long: Server) -> None:
 def test_who_reads_slowly_or_goes_away_costs_nothing_and_others_wait_their_turn(long: Server) -> None:
     with ExitStack() as readers:
         before = memory(long)
-        for _ in range(AT_ONCE):
-            readers.enter_context(begin_download(long, "/log.jsonl?kind=all"))
-        status, headers, body = long.get("/log.csv?kind=all")
+        for n in range(EACH):
+            readers.enter_context(begin_download(long, "/log.jsonl?kind=all", f"2001:db8::{n}"))
+        # A whole network is one reader, and keeps nobody else waiting.
+        assert long.get("/log.csv?kind=all", X_Forwarded_For="2001:db8::99")[0] == 503
+        assert long.get("/log.csv?kind=sound", X_Forwarded_For="192.0.2.1")[0] == 200
+        for n in range(EACH, AT_ONCE):
+            readers.enter_context(begin_download(long, "/log.jsonl?kind=all", f"192.0.2.{n}"))
+        status, headers, body = long.get("/log.csv?kind=all", X_Forwarded_For="192.0.2.99")
         assert (status, headers["retry-after"]) == (503, "10")
         assert b"Too many downloads at once" in body
-        assert long.metric('downloads_refused_total{reason="too-many"}') >= 1
+        assert long.metric('downloads_refused_total{reason="too-many"}') == 2
         assert long.get("/log?kind=all")[0] == 200
         # SQLite's own memory for some more connections; the files would be 70 MB.
-        assert memory(long) - before < 20
+        assert memory(long) - before < 25
     wait_until(lambda: long.get("/log.csv?kind=sound")[0] == 200, "room for another download")
     wait_until(lambda: long.metric("downloads_under_way") == 0, "the end of all downloads")
+
+
+def test_who_takes_less_than_the_least_is_out_of_patience_in_the_end() -> None:
+    slow, steady, quick = Patience(), Patience(), Patience()
+    for _ in range(1000):
+        slow.took(SLOWEST, 1.5)
+        steady.took(SLOWEST, 1.0)
+        quick.took(100 * SLOWEST, 0.1)
+    assert slow.left == 0
+    assert steady.left == quick.left == STALL
+    quick.took(1, STALL - 1)  # no haste in the past makes up for a stall
+    assert 1 <= quick.left < 1.1
+
+
+@pytest.mark.parametrize("limits", [{"STALL": 0.05}, {"STALL": 0.2, "SLOWEST": 1 << 30}])
+async def test_a_download_that_is_not_read_ends(
+    store: Store, monkeypatch: pytest.MonkeyPatch, limits: dict[str, float]
+) -> None:
+    """One reader takes nothing; the other takes each portion just before it would be cut off, and is all the same."""
+    await store.append(reports())
+    for name, limit in limits.items():
+        monkeypatch.setattr(downloads, name, limit)
+    monkeypatch.setattr(downloads, "PORTION", 1)
+    counters, aborted = Counters(), asyncio.Event()
+    past = pages.History(counters)
+
+    async def send(_data: bytes) -> None:
+        assert past.downloads.total() == 1
+        await asyncio.sleep(0.05 if "SLOWEST" in limits else WAIT)
+
+    async def respond(**_: Any) -> Any:
+        return SimpleNamespace(send=send)
+
+    shown = SimpleNamespace(entry=lambda stored: {"seq": stored.seq})
+    live = SimpleNamespace(channels={"ms": SimpleNamespace(wire=shown)}, state=SimpleNamespace(seq=99))
+    ctx = SimpleNamespace(config=Config(), counters=counters, engine=store.engine, history=past, live=live)
+    request: Any = SimpleNamespace(
+        app=SimpleNamespace(ctx=SimpleNamespace(bits=ctx)),
+        path="/log.jsonl",
+        method="GET",
+        args={"kind": "all"},
+        headers={},
+        ip="192.0.2.1",
+        respond=respond,
+        transport=SimpleNamespace(abort=aborted.set),
+    )
+    assert await download(request) is None
+    assert aborted.is_set()
+    assert counters['downloads_ended_total{reason="stalled"}'] == 1
+    assert not past.downloads
 
 
 def test_what_strangers_read_waits_its_turn_and_does_not_wait_without_end(long: Server) -> None:

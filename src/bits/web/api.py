@@ -54,7 +54,7 @@ async def metrics(request: Request) -> HTTPResponse:
     now["push_clients"] = len(ctx.live)
     now.update(ctx.ingest.gauges())
     now["seq"] = ctx.live.state.seq
-    now["downloads_under_way"] = ctx.history.downloads
+    now["downloads_under_way"] = ctx.history.downloads.total()
     hub = ctx.live.hub.counters()
     for name in ("joined", "left", "conflated", "pings", "heartbeats"):
         now[f"push_{name}_total"] = hub[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import logging
+import time
 import zlib
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bits.events import Announce, Late, Message, Sound, Status, Stored, Temperature, Withdraw
 from bits.history import Filter, Place, older
 from bits.web import context, query
+from bits.web.auth import near
 from bits.web.body import accepts_gzip
 from bits.web.context import Context
 from bits.web.framing import CORS
@@ -27,9 +29,11 @@ from bits.web.words import N_
 bp = Blueprint("download")
 log = logging.getLogger("bits.download")
 
-AT_ONCE = 4  # downloads; each holds one portion in memory, and takes the database's time
+AT_ONCE = 8  # downloads; each holds one portion in memory, and takes the database's time
+EACH = 2  # of them from one address: nobody shall keep everybody else waiting
 PORTION = 500  # events: some milliseconds of the loop's time
-STALL = 60.0  # seconds that a portion may take to leave for a reader
+STALL = 60.0  # seconds that a reader may take nothing
+SLOWEST = 4096  # bytes a second that a reader takes in the long run
 RETRY_AFTER = 10  # seconds
 
 COLUMNS = ("seq", "time", "kind", "value", "sensor", "source", "user", "text", "begins", "until", "late")
@@ -122,6 +126,20 @@ async def portions(ctx: Context, wanted: Filter) -> AsyncIterator[list[Stored]]:
         yield [stored for stored in found if stored.seq <= newest]
 
 
+class Patience:
+    """How long a reader may still keep us waiting, in seconds: what it takes earns more, up to a minute.
+
+    Only the time in which we wait for the reader counts, not the database's.
+    """
+
+    def __init__(self) -> None:
+        self.left = STALL
+
+    def took(self, size: int, seconds: float) -> None:
+        """Take in that a reader took so many bytes, in so many seconds."""
+        self.left = max(0.0, min(STALL, self.left - seconds + size / SLOWEST))
+
+
 async def download(request: Request) -> HTTPResponse | None:
     """All of the history that is asked for, as a file."""
     ctx = context.of(request)
@@ -141,13 +159,14 @@ async def download(request: Request) -> HTTPResponse | None:
         packer = zlib.compressobj(4, wbits=31)
     if request.method == "HEAD":
         return HTTPResponse(headers=headers, content_type=shape.content_type)
-    history = ctx.history
-    if history.downloads >= AT_ONCE:
+    under_way, reader = ctx.history.downloads, near(request)
+    if under_way.total() >= AT_ONCE or under_way[reader] >= EACH:
         ctx.counters['downloads_refused_total{reason="too-many"}'] += 1
         raise ServiceUnavailable(
             N_("Too many downloads at once; come back in a moment."), headers={"Retry-After": str(RETRY_AFTER)}
         )
-    history.downloads += 1
+    under_way[reader] += 1
+    patience = Patience()
     try:
         response = await request.respond(headers=headers, content_type=shape.content_type)
         assert response is not None
@@ -156,7 +175,9 @@ async def download(request: Request) -> HTTPResponse | None:
             if packer:
                 data = packer.compress(data) + (packer.flush() if last else b"")
             if data:
-                await asyncio.wait_for(response.send(data), STALL)
+                begun = time.monotonic()
+                await asyncio.wait_for(response.send(data), patience.left)
+                patience.took(len(data), time.monotonic() - begun)
 
         await send(shape.head)
         first = True
@@ -175,7 +196,9 @@ async def download(request: Request) -> HTTPResponse | None:
         ctx.counters['downloads_ended_total{reason="database"}'] += 1
         _cut_off(request)
     finally:
-        history.downloads -= 1
+        under_way[reader] -= 1
+        if not under_way[reader]:
+            del under_way[reader]
     return None
 
 

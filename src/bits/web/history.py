@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -51,7 +52,7 @@ class History:
         self.reads = Turns(counters, "reads", sentence, at_once=AT_ONCE, waiting=WAITING)
         self._version: object = None
         self._made: dict[Hashable, asyncio.Task[Body]] = {}
-        self.downloads = 0  # under way (download.py)
+        self.downloads: Counter[Hashable] = Counter()  # under way, by their readers' addresses (download.py)
 
     async def body(self, version: object, key: Hashable, make: Callable[[], Awaitable[Body]]) -> Body:
         """Return a page; who asks while it is being made waits for it.
