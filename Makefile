@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENT := src/bits/web/client
+LOCALE := src/bits/web/locale
 ARGS ?=
 
 # What the compiled modules and the bundled front end are made from: a change here means to build again.
@@ -12,7 +13,7 @@ COMPILED := $(patsubst src/bits/%.pyx,bits.%,$(wildcard src/bits/_*.pyx))
 FRONT_END := $(CLIENT)/build_backend.py $(CLIENT)/build.mjs $(CLIENT)/package-lock.json $(filter-out %.test.ts,$(wildcard $(CLIENT)/*.ts)) $(wildcard $(CLIENT)/*.css $(CLIENT)/*.svg)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build board test check bench gates bench-peers bench-million bench-chain bench-page format clean
+.PHONY: help run build board test check bench gates bench-peers bench-million bench-chain bench-page format messages clean
 
 help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -60,6 +61,12 @@ bench-page: $(VENV)/built-dev ## Lighthouse's scores, bytes of the first view, t
 format: $(VENV)/built-dev ## Put the code into its form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Of the header stays what says something; not when and by which version it was made, which every merge would stumble on.
+messages: $(VENV)/built-dev ## Bring the catalogues of all languages up to date with the texts in the code
+	$(BIN)/pybabel -q extract -F babel.cfg --no-location --no-wrap -o $(VENV)/messages.pot src/bits/web
+	$(BIN)/pybabel -q update -i $(VENV)/messages.pot -d $(LOCALE) --no-fuzzy-matching --ignore-obsolete --no-wrap
+	sed -i -E '/^"(Report-Msgid|POT-Creation|PO-Revision|Last-Translator|Language-Team|Generated-By)/d' $(LOCALE)/*/*/*.po
 
 clean: ## Remove everything that was built
 	rm -rf $(VENV) build dist src/*.egg-info src/bits/web/static $(CLIENT)/node_modules

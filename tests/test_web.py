@@ -5,19 +5,22 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import urllib.request
 from collections.abc import Callable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.error import HTTPError
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from bits.web.body import accepts_gzip
+from bits.web.errors import PAGES
 from bits.web.markup import render
 from bits.web.render import negotiate
-from tests.conftest import Server
+from tests.conftest import WAIT, Server
 
 Make = Callable[..., Server]
 
@@ -199,9 +202,49 @@ def test_an_unknown_page_helps_on(server: Server) -> None:
     assert 'Did you mean <a href="/log">/log</a>?' in page
     assert "Did you mean" not in server.get("/%3Cscript%3E", Accept="text/html")[2].decode()
     assert "Che cosa è successo finora" in server.get("/x", Accept="text/html", Accept_Language="it")[2].decode()
-    # A sentence about a parameter is English, and says so.
-    page = server.get("/log?limit=0", Accept="text/html", Accept_Language="it")[2].decode()
-    assert '<p lang="en">limit=0: expected a whole number' in page
+
+
+REFUSED = {
+    "/log?limit=0": "limit=0: serve un numero intero da 1 a 500.",
+    "/log?format=xml": "format=xml: serve html o json.",
+    "/log?before=x": "before=x: serve una posizione, come la danno i collegamenti dello storico.",
+    "/log?offset=1&after=1-1": "offset, before, after: ne serve uno solo.",
+    "/log.csv?day=x": "day=x: serve una data, come 2026-03-02.",
+    "/badge.svg?label=" + 41 * "x": "label: servono al massimo 40 caratteri stampabili.",
+    "/temperatures?since=1&span=day": "span, since: ne serve uno solo.",
+    "/temperatures?since=5&until=6": "since=5, until=6: tra l’uno e l’altro serve da 1 secondo a",
+    "/static/nothing": "Questo file non esiste.",
+    "/icon/nothing": "Questa icona non esiste.",
+    "/sitemap.xml": "Non c’è una mappa del sito: public_url non è impostato.",
+}
+
+
+def test_a_refusal_speaks_the_language_of_who_reads_it(server: Server) -> None:
+    for path, sentence in REFUSED.items():
+        page = server.get(path, Accept="text/html", Accept_Language="it")[2].decode()
+        assert f'<p lang="it">{sentence}' in page, path
+    # Programs read English.
+    assert server.get("/log?limit=0", Accept_Language="it")[2] == b"limit=0: expected a whole number from 1 to 500.\n"
+    assert '<p lang="en">limit=0: expected' in server.get("/log?limit=0", Accept="text/html")[2].decode()
+    page = server.get("/log?limit=%3Cb%3E", Accept="text/html", Accept_Language="fr")[2].decode()
+    assert "limit=&lt;b&gt;\N{NO-BREAK SPACE}: il faut un nombre entier" in page
+
+
+def test_a_method_that_a_page_does_not_know(server: Server) -> None:
+    request = urllib.request.Request(
+        f"{server.url}/log", method="POST", headers={"Accept": "text/html", "Accept-Language": "de"}
+    )
+    with pytest.raises(HTTPError) as refusal:
+        urllib.request.urlopen(request, timeout=WAIT)
+    assert refusal.value.code == 405
+    assert set(refusal.value.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+    assert '<p lang="de">Die Methode POST ist hier nicht erlaubt.</p>' in refusal.value.read().decode()
+    refusal.value.close()
+
+
+def test_the_pages_that_are_suggested_are_there(server: Server) -> None:
+    for path in PAGES:
+        assert server.get(path, Accept="text/html")[0] == 200, path
 
 
 def test_info_is_the_own_page_where_there_is_one(make_server: Make, tmp_path: Path) -> None:

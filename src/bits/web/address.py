@@ -8,6 +8,7 @@ from sanic import BadRequest, Request
 
 from bits.web import context
 from bits.web.auth import is_https
+from bits.web.words import N_
 
 HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 
@@ -23,5 +24,5 @@ def origin(request: Request) -> str:
         return configured
     host = request.headers.get("host", "localhost")
     if not HOST.fullmatch(host):
-        raise BadRequest("Host: expected a name or an address, and perhaps a port.")
+        raise BadRequest(N_("%(name)s: expected a name or an address, and perhaps a port.", name="Host"))
     return f"{'https' if is_https(request) else 'http'}://{host}"

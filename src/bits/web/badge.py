@@ -14,6 +14,7 @@ from bits.web.framing import CORS
 from bits.web.reader import language_of
 from bits.web.render import LANGUAGES
 from bits.web.route import get
+from bits.web.words import N_
 
 bp = Blueprint("badge")
 
@@ -96,7 +97,8 @@ def label_of(request: Request, default: str) -> str:
     """
     given = str(request.args.get("label", default)).strip() or default
     if len(given) > LONGEST_LABEL or not given.isprintable():
-        raise BadRequest(f"label: expected at most {LONGEST_LABEL} printable characters.")
+        expected = N_("%(name)s: expected at most %(most)s printable characters.", name="label", most=LONGEST_LABEL)
+        raise BadRequest(expected)
     return given
 
 

@@ -13,7 +13,7 @@ from sanic.exceptions import MethodNotAllowed
 from bits.web import context
 from bits.web.reader import language_of
 from bits.web.v1 import problem
-from bits.web.words import N_
+from bits.web.words import N_, translate
 
 log = logging.getLogger("bits")
 
@@ -25,7 +25,6 @@ PAGES = (
     "/wiki",
     "/blind",
     "/login",
-    "/logout",
     "/admin",
     "/people",
     "/devices",
@@ -37,6 +36,9 @@ PAGES = (
     "/data",
 )
 
+# What Sanic says to people, better said.
+SANICS = {"Request body exceeds the size limit": N_("This is more than the server takes at once.")}
+
 
 async def explain(request: Request, error: Exception) -> HTTPResponse:
     """Answer a request that went wrong."""
@@ -44,7 +46,7 @@ async def explain(request: Request, error: Exception) -> HTTPResponse:
     # Kept by nobody: what is not there now may be there soon, and the next reader has another language.
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, SanicException):
-        status, sentence = error.status_code, str(error)
+        status, sentence = error.status_code, SANICS.get(error.message, error.message)
         headers |= {name: str(value) for name, value in (error.headers or {}).items()}
     else:
         log.error("%s %s failed", request.method, request.path, exc_info=error)
@@ -53,14 +55,15 @@ async def explain(request: Request, error: Exception) -> HTTPResponse:
         sentence = N_("There is no such page.")
     if isinstance(error, MethodNotAllowed):
         headers.setdefault("Allow", _allowed(request))
+        sentence = N_("The method %(method)s is not allowed here.", method=request.method)
     ctx.counters[f'http_errors_total{{status="{status}"}}'] += 1
     if problem.concerns(request):
         ctx.counters[f'api_refused_total{{reason="{problem.kind_of(status, error)}"}}'] += 1
-        return problem.answer(status, sentence, headers, error)
+        return problem.answer(status, str(sentence), headers, error)
     if "text/html" not in request.headers.get("accept", ""):
         return HTTPResponse(sentence + "\n", status=status, headers=headers, content_type="text/plain; charset=utf-8")
     language = language_of(request)
-    translated = ctx.renderer.gettext(language)(sentence)
+    translated = translate(sentence, ctx.renderer.gettext(language))
     page = ctx.renderer.page(
         "error.html",
         language,
@@ -68,7 +71,7 @@ async def explain(request: Request, error: Exception) -> HTTPResponse:
         code=status,
         title=str(status),
         text=translated,
-        # What has no translation, since it speaks of a parameter by its name, is English for a screen reader too.
+        # What has no translation, since it is none of our sentences, is English for a screen reader too.
         text_language="en" if translated == sentence else language,
         meant=difflib.get_close_matches(request.path, PAGES, n=1, cutoff=0.7) if status == 404 else [],
     )

@@ -20,6 +20,7 @@ from bits.counters import Counters
 from bits.web.body import whole
 from bits.web.framing import CORS, turn_away
 from bits.web.live import LONGEST_WAIT, Live
+from bits.web.words import N_
 
 # A head may take as long as a slow phone needs, not as long as an attacker likes.
 HEAD_SECONDS = 10.0
@@ -184,7 +185,7 @@ class Front:
         verdict, _, known = read(head + b"\r\n\r\n")
         if verdict == "bad":
             self._counters[f'http_refused_behind_total{{reason="{known["reason"]}"}}'] += 1
-            raise BadRequest("This is not a request of HTTP/1.1, or a dangerous one.")
+            raise BadRequest(N_("This is not a request of HTTP/1.1, or a dangerous one."))
 
     # --- from the door
 

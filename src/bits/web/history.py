@@ -125,7 +125,7 @@ def _day(given: str) -> date:
     except ValueError:
         day = date.max
     if not BEGINNING.at.date() <= day <= LAST_DAY:
-        raise BadDay(f"day={given[:40]}: expected a date like 2026-03-02.")
+        raise BadDay(N_("%(name)s=%(given)s: expected a date like 2026-03-02.", name="day", given=given[:40]))
     return day
 
 
@@ -141,7 +141,10 @@ def place(request: Request, name: str) -> Place | None:
     try:
         return read(given)
     except (ValueError, OverflowError):
-        raise BadRequest(f"{name}={given[:40]}: expected a place as the links of the history give it.") from None
+        expected = N_(
+            "%(name)s=%(given)s: expected a place as the links of the history give it.", name=name, given=given[:40]
+        )
+        raise BadRequest(expected) from None
 
 
 def read(given: str) -> Place:
@@ -250,7 +253,7 @@ async def log(request: Request) -> HTTPResponse:
     form = query.choice(request, "timestamps", "ms", ("ms", "iso"))
     before, after = place(request, "before"), place(request, "after")
     if sum(each is not None for each in (offset, before, after)) > 1:
-        raise BadRequest("Expected one of offset, before and after at most.")
+        raise BadRequest(N_("%(names)s: expected only one of them.", names="offset, before, after"))
     problem = False
     try:
         chosen = asked(request)

@@ -19,6 +19,7 @@ from bits.web.palette import DEFAULT
 from bits.web.reader import language_of
 from bits.web.render import LANGUAGES
 from bits.web.route import get
+from bits.web.words import N_
 
 bp = Blueprint("install")
 
@@ -174,7 +175,7 @@ async def sitemap(request: Request) -> HTTPResponse:
     """The public pages; only where it is configured what their addresses begin with."""
     url = context.of(request).config.public_url
     if not url:
-        raise NotFound("There is no site map: public_url is not set.")
+        raise NotFound(N_("There is no site map: %(name)s is not set.", name="public_url"))
     places = "".join(f"<url><loc>{url}{path}</loc></url>" for path in INDEXED)
     head = '<?xml version="1.0" encoding="UTF-8"?>'
     body = f'{head}<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{places}</urlset>'

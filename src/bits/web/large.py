@@ -8,6 +8,8 @@ from sanic import Request
 from sanic.exceptions import PayloadTooLarge
 from sanic.http import Http
 
+from bits.web.words import N_
+
 # So much of what is refused is read and forgotten: a browser shows our answer only once it has sent everything.
 FORGOTTEN = 16 * 1024 * 1024
 
@@ -30,6 +32,6 @@ async def read_body(request: Request, limit: int) -> bool:
         else:
             parts.clear()
         if size > FORGOTTEN:
-            raise PayloadTooLarge(f"The body has more than {FORGOTTEN} bytes.")
+            raise PayloadTooLarge(N_("The body has more than %(most)s bytes.", most=FORGOTTEN))
     request.body = b"".join(parts)
     return size <= limit

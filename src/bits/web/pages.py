@@ -17,6 +17,7 @@ from bits.web.body import LANGUAGE_VARIES, Body
 from bits.web.context import Context
 from bits.web.reader import language_of, palette_of, remember
 from bits.web.route import get
+from bits.web.words import N_
 
 bp = Blueprint("pages")
 
@@ -202,7 +203,7 @@ async def static(request: Request, name: str) -> HTTPResponse:
     """An asset; its name changes with its content, so it may be kept for ever."""
     body = context.of(request).assets.bodies.get(name)
     if body is None:
-        raise NotFound("There is no such file.")
+        raise NotFound(N_("There is no such file."))
     return body.answer(request, cache="public, max-age=31536000, immutable")
 
 

@@ -7,6 +7,8 @@ from typing import overload
 
 from sanic import BadRequest, Request
 
+from bits.web.words import N_
+
 
 @overload
 def integer(request: Request, name: str, default: int, low: int, high: int) -> int: ...
@@ -23,7 +25,14 @@ def integer(request: Request, name: str, default: int | None, low: int, high: in
         return default
     # isdecimal takes any script's digits and int() an unbounded length: neither is wanted here.
     if not (given.isascii() and given.isdecimal() and len(given) <= 19 and low <= int(given) <= high):
-        raise BadRequest(f"{name}={given[:40]}: expected a whole number from {low} to {high}.")
+        expected = N_(
+            "%(name)s=%(given)s: expected a whole number from %(low)s to %(high)s.",
+            name=name,
+            given=given[:40],
+            low=low,
+            high=high,
+        )
+        raise BadRequest(expected)
     return int(given)
 
 
@@ -35,7 +44,10 @@ def seconds(request: Request, name: str, high: float) -> float:
     """
     given = str(request.args.get(name, "0"))
     if not (re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", given) and float(given) <= high):
-        raise BadRequest(f"{name}={given[:40]}: expected seconds from 0 to {high:g}.")
+        expected = N_(
+            "%(name)s=%(given)s: expected seconds from 0 to %(high)s.", name=name, given=given[:40], high=f"{high:g}"
+        )
+        raise BadRequest(expected)
     return float(given)
 
 
@@ -47,5 +59,6 @@ def choice(request: Request, name: str, default: str, choices: tuple[str, ...]) 
     """
     given = str(request.args.get(name, default))
     if given not in choices:
-        raise BadRequest(f"{name}={given[:40]}: expected {' or '.join(choices)}.")
+        expected = N_("%(name)s=%(given)s: expected %(choices)s.", name=name, given=given[:40], choices=choices)
+        raise BadRequest(expected)
     return given

@@ -13,6 +13,7 @@ from bits.web.address import origin
 from bits.web.body import Body
 from bits.web.framing import CORS
 from bits.web.route import get
+from bits.web.words import N_
 
 bp = Blueprint("spaceapi")
 
@@ -37,7 +38,7 @@ async def icon(request: Request, name: str) -> HTTPResponse:
     """The icons of the state: at addresses that stay, since directories keep them."""
     stem, _, suffix = name.partition(".")
     if stem not in ICONS or suffix != "svg":
-        raise NotFound("There is no such icon.")
+        raise NotFound(N_("There is no such icon."))
     assets = context.of(request).assets
     answer = assets.bodies[assets.names[name]].answer(request, cache="public, max-age=86400")
     answer.headers.update(CORS)

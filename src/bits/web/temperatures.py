@@ -192,9 +192,13 @@ async def temperatures(request: Request) -> HTTPResponse:
     if since is None:
         since = until - span * 1000
     elif "span" in request.args:
-        raise refused(ctx.counters, "both", "span and since: expected only one of the two.")
+        raise refused(ctx.counters, "both", N_("%(names)s: expected only one of them.", names="span, since"))
     if not 1000 <= until - since <= LONGEST * 1000:
-        sentence = f"since={since}, until={until}: expected from 1 second to {LONGEST // DAY} days between them."
+        sentence = N_(
+            "%(names)s: expected from 1 second to %(most)s days between them.",
+            names=f"since={since}, until={until}",
+            most=LONGEST // DAY,
+        )
         raise refused(ctx.counters, "span", sentence)
     answer = (await ctx.temperatures.body(max(0, since // 1000), until // 1000)).answer(request)
     answer.headers.update(CORS)

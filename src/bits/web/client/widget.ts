@@ -8,9 +8,9 @@ type Words = Record<Value | "since" | "silent" | "lost" | "last", string>;
 
 const LANGUAGES: Record<string, Words> = {
   en: { open: "Open", closed: "Closed", away: "Away", unknown: "Unknown", since: "since", silent: "the board is silent", lost: "not connected", last: "last known:" },
-  it: { open: "Aperto", closed: "Chiuso", away: "Assente", unknown: "Sconosciuto", since: "da", silent: "la scheda tace", lost: "non connesso", last: "ultimo noto:" },
-  de: { open: "Offen", closed: "Geschlossen", away: "Abwesend", unknown: "Unbekannt", since: "seit", silent: "das Gerät schweigt", lost: "nicht verbunden", last: "zuletzt bekannt:" },
-  fr: { open: "Ouvert", closed: "Fermé", away: "Absent", unknown: "Inconnu", since: "depuis", silent: "le boîtier est muet", lost: "non connecté", last: "dernier connu :" },
+  it: { open: "Aperto", closed: "Chiuso", away: "Fuori un attimo", unknown: "Non si sa", since: "da", silent: "la scheda tace", lost: "non connesso", last: "ultimo noto:" },
+  de: { open: "Offen", closed: "Geschlossen", away: "Kurz weg", unknown: "Unbekannt", since: "seit", silent: "die Platine schweigt", lost: "nicht verbunden", last: "zuletzt bekannt:" },
+  fr: { open: "Ouvert", closed: "Fermé", away: "Sortis un moment", unknown: "Inconnu", since: "depuis", silent: "le boîtier est muet", lost: "non connecté", last: "dernier connu :" },
 };
 
 const CONNECT_MS = 10_000; // a stream that has told nothing by then is held back by something on the way
