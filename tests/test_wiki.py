@@ -16,6 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import given, settings
@@ -28,6 +29,7 @@ from bits.web.body import Body
 from bits.web.differences import SHOWN, differences
 from bits.web.markup import ATTRIBUTES, SCHEMES, Rendered, render, title_of
 from bits.web.pictures import read_picture
+from bits.web.route import field
 from bits.web.wiki import Shelf
 from bits.wiki import FILE_BYTES, MARK, PAGE_BYTES, UNMARK, Conflict, Head, Wiki, WikiError, check_slug, slug_of, tidy
 from tests.conftest import T0, Server
@@ -277,12 +279,32 @@ def test_addresses() -> None:
 
 def test_texts() -> None:
     assert tidy("\n a \r\nb\rc  \n\n") == " a\nb\nc\n"
-    for source, reason in (("\n \n", "empty"), ("a\0", "bad-characters"), ("a\x02", "bad-characters")):
+    for source, reason in (
+        ("\n \n", "empty"),
+        ("a\0", "bad-characters"),
+        ("a\x02", "bad-characters"),
+        ("a\ud800", "bad-characters"),
+        ("a\0" * PAGE_BYTES, "too-long"),  # which is found first
+    ):
         with pytest.raises(WikiError, match=reason):
             tidy(source)
     tidy("è" * (PAGE_BYTES // 2 - 1))
+    tidy("a\r\n" * (PAGE_BYTES // 2))
     with pytest.raises(WikiError, match="too-long"):
         tidy("è" * (PAGE_BYTES // 2))
+
+
+def test_a_form_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def count(*given: Any, **options: Any) -> Any:
+        read.append(1)
+        return parse_qs(*given, **options)
+
+    monkeypatch.setattr("bits.web.route.parse_qs", count)
+    request: Any = SimpleNamespace(body=b"a=1&b=2", ctx=SimpleNamespace())
+    assert [field(request, name) for name in "abc"] == ["1", "2", ""]
+    assert len(read) == 1
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=30), st.lists(st.sampled_from("abc"), max_size=30))
@@ -740,6 +762,10 @@ def test_strangers_read_only(site: Server) -> None:
         "/wiki/info/edit", {"csrf": "x", "base": "1", "text": "my <long> text", "action": "save"}
     )
     assert status == 403 and "my &lt;long&gt; text</textarea>" in page
+    # Strangers fill no memory.
+    for path in ("/wiki/info/edit", "/wiki/preview"):
+        status, _, page = stranger.post(path, {"csrf": "x", "text": "a" * 70_000}, Accept="text/html")
+        assert status == 403 and "go back, copy it, and sign in" in page
     assert stranger.post("/wiki/info/edit", {"text": "x"}, Origin="https://evil.example")[0] == 403
     member = signed_in(site)
     assert member.post("/wiki/info/delete", {"csrf": member.csrf("/admin")})[0] == 403
@@ -894,6 +920,13 @@ def test_what_is_no_picture_is_refused_before_it_is_stored(site: Server) -> None
     assert send(anna, picture(), csrf="x")[0] == 400
     for kind in ("text/plain", "multipart/form-data", "multipart/form-data; boundary=bOuNdArY; charset=nonsense"):
         assert send(anna, picture(), csrf="x", **{"Content-Type": kind})[0] == 400, kind
+    before = site.metric('uploads_refused_total{reason="bad-form"}')
+    part = b"\r\nContent-Disposition: form-data; name=x\r\n\r\n\r\n--a"
+    long = b"--a\r\n" + b"A: b\r\n" * 20_000 + b"\r\n\r\n--a--\r\n"
+    for body in (b"--a" + part * 20_000 + b"--\r\n", long):
+        kind_of_a = {"Content-Type": "multipart/form-data; boundary=a"}
+        assert anna._open(urllib.request.Request(site.url + "/wiki/files", body, kind_of_a))[0] == 400
+    assert site.metric('uploads_refused_total{reason="bad-form"}') == before + 2
     assert send(anna, picture(), Origin="https://evil.example")[0] == 403
     # All other requests keep the small limit.
     assert anna.post("/message", {"text": "a" * 100_000, "csrf": anna.csrf("/admin")})[0] == 413

@@ -27,7 +27,7 @@ SHIPPED = "BITS"  # the author of what no member has written
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 TAKEN = frozenset({"files", "new", "preview"})  # addresses under /wiki/ that are no pages
-UNSHOWN = re.compile(r"[^\t\n\x20-\x7e\xa0-\U0010ffff]")
+UNSHOWN = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
 # Around what was looked for, in a snippet: no page can hold these.
 MARK, UNMARK = "\x02", "\x03"
 
@@ -123,13 +123,15 @@ def tidy(source: str) -> str:
     Raises:
         WikiError: empty, too-long, bad-characters.
     """
+    if len(source) - source.count("\r") > PAGE_BYTES:  # before any work
+        raise WikiError("too-long")
     source = "\n".join(line.rstrip() for line in source.replace("\r\n", "\n").replace("\r", "\n").split("\n")).strip(
         "\n"
     )
     if not source:
         raise WikiError("empty")
     source += "\n"
-    if UNSHOWN.search(source) or any("\ud800" <= letter <= "\udfff" for letter in source):
+    if UNSHOWN.search(source):
         raise WikiError("bad-characters")
     if len(source.encode()) > PAGE_BYTES:
         raise WikiError("too-long")

@@ -19,12 +19,14 @@ FIELDS = 32  # of a form, at most: the largest of ours has a quarter of that
 
 
 def form(request: Request) -> dict[str, list[str]]:
-    """Return the fields of a form. Sanic's own reader logs a traceback for every form that is none.
+    """Return the fields of a form, read once. Sanic's own reader logs a traceback for every form that is none.
 
     Raises:
         ValueError: it is not UTF-8, or has too many fields.
     """
-    return parse_qs(request.body.decode(), keep_blank_values=True, max_num_fields=FIELDS)
+    if not hasattr(request.ctx, "form"):
+        request.ctx.form = parse_qs(request.body.decode(), keep_blank_values=True, max_num_fields=FIELDS)
+    return cast(dict[str, list[str]], request.ctx.form)
 
 
 def field(request: Request, name: str) -> str:

@@ -54,6 +54,8 @@ bp = Blueprint("wiki")
 
 FORM_BYTES = 4 * PAGE_BYTES  # a form writes a letter with up to three times its bytes
 UPLOAD_BYTES = FILE_BYTES + 16 * 1024
+PARTS = 8  # of a form with a picture, with the line at its end
+PART_HEAD = 2048  # bytes: a file's name may have a thousand
 LISTED = 100  # pages, revisions or pictures at once
 KEPT_BYTES = 32 * 1024 * 1024  # of rendered pages, in memory
 FILE_NAME = re.compile(r"([0-9a-f]{64})\.(png|jpg|gif|webp)")
@@ -282,19 +284,28 @@ async def edit(request: Request, slug: str) -> HTTPResponse:
     return await _edit(request, slug, f"# {title or slug.replace('-', ' ').capitalize()}\n\n", 0)
 
 
+async def _read_text(request: Request) -> User | None:
+    """Read a form with a text, of whoever sends it: of strangers none that is larger than all other forms."""
+    user = await member(request)
+    if await read_body(request, FORM_BYTES if user else request.app.config.REQUEST_MAX_SIZE):
+        return user
+    if user is None:
+        _refuse(request, "wiki", "signed-out")
+        raise Forbidden(N_("You are signed out, and this text is too long to be kept: go back, copy it, and sign in."))
+    _refuse(request, "wiki", "too-long")
+    raise PayloadTooLarge(f"The text is too long: a page has at most {PAGE_BYTES // 1024} KiB.")
+
+
 @bp.post("/wiki/<slug:str>/edit", stream=True)
 async def save(request: Request, slug: str) -> HTTPResponse:
     """Show what a text would look like, or make it the page. Whatever is wrong, the text comes back."""
     check_origin(request)
     slug = _slug(slug)
-    if not await read_body(request, FORM_BYTES):
-        _refuse(request, "wiki", "too-long")
-        raise PayloadTooLarge(f"The text is too long: a page has at most {PAGE_BYTES // 1024} KiB.")
+    user = await _read_text(request)
     ctx = context.of(request)
     source, comment = field(request, "text"), field(request, "comment")
     base = _number(field(request, "base"))
     shown: dict[str, Any] = {"comment": comment[: COMMENT_LENGTH + 1]}
-    user = await member(request)
     if user is None:
         return await _edit(request, slug, source, base, status=403, refused="signed-out", **shown)
     if not is_form(request, field(request, "csrf")):
@@ -329,10 +340,8 @@ async def save(request: Request, slug: str) -> HTTPResponse:
 async def preview(request: Request) -> HTTPResponse:
     """What a text looks like, for the page that is being written."""
     check_origin(request)
-    if not await read_body(request, FORM_BYTES):
-        _refuse(request, "wiki", "too-long")
-        raise PayloadTooLarge(f"The text is too long: a page has at most {PAGE_BYTES // 1024} KiB.")
-    if await member(request) is None or not is_form(request, field(request, "csrf")):
+    user = await _read_text(request)
+    if user is None or not is_form(request, field(request, "csrf")):
         raise Forbidden(N_("This form is too old, or you have signed in or out since: go back and load the page anew."))
     try:
         rendered = await _render(context.of(request), tidy(field(request, "text")), patience=PATIENCE)
@@ -516,7 +525,13 @@ def _parts(request: Request) -> tuple[str, bytes]:
         kind, parameters = parse_content_header(request.headers.get("content-type", ""))
         if kind != "multipart/form-data" or not parameters.get("boundary"):
             raise WikiError("bad-form")
-        fields, sent = parse_multipart_form(request.body, str(parameters["boundary"]).encode())  # type: ignore[no-untyped-call]
+        boundary = str(parameters["boundary"]).encode()
+        # Reading takes time for each part and each line above it: ours are two of two.
+        if request.body.count(boundary) > PARTS:
+            raise WikiError("bad-form")
+        if any(part.find(b"\r\n\r\n", 0, PART_HEAD) < 0 for part in request.body.split(boundary)[1:-1]):
+            raise WikiError("bad-form")
+        fields, sent = parse_multipart_form(request.body, boundary)  # type: ignore[no-untyped-call]
     except (ValueError, LookupError):  # of whatever it has been made to read
         raise WikiError("bad-form") from None
     file = sent.get("file")
