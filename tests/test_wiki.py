@@ -591,6 +591,7 @@ async def test_pages_revisions_and_conflicts(store: Store) -> None:
     with pytest.raises(WikiError, match="locked"):
         await save(wiki, "a", "# Three", second.id)
     third = await save(wiki, "a", "# Three", second.id, admin=True)
+    await wiki.lock("a", False)
     await wiki.remove("a", author="anna", base=third.id, at=T0)
     assert await wiki.head("a") is None
     assert await wiki.search("three") == []
@@ -600,6 +601,27 @@ async def test_pages_revisions_and_conflicts(store: Store) -> None:
     assert [each.deleted for each in await wiki.history("a", before=None, limit=9)] == [True, False, False, False]
     await save(wiki, "a", "# Three")
     assert [each.slug for each in await wiki.search("three")] == ["a"]
+
+
+async def test_a_lock_outlives_its_page(store: Store) -> None:
+    wiki = Wiki(store.engine)
+    for slug, locked in (("a", True), ("b", False)):
+        first = await save(wiki, slug, "# One")
+        await wiki.lock(slug, locked)
+        await wiki.remove(slug, author="carla", base=first.id, at=T0)
+        assert await wiki.is_locked(slug) == locked
+    with pytest.raises(WikiError, match="locked"):
+        await save(wiki, "a", "# One")
+    await save(wiki, "b", "# One")
+    second = await save(wiki, "a", "# One", admin=True)
+    head = await wiki.head("a")
+    assert head and head.locked
+    await wiki.lock("a", False)
+    third = await save(wiki, "a", "# Two", second.id)
+    # As it was when it was deleted last.
+    await wiki.remove("a", author="carla", base=third.id, at=T0)
+    assert not await wiki.is_locked("a") and not await wiki.is_locked("never")
+    await save(wiki, "a", "# Three")
 
 
 async def test_of_two_who_save_at_once_one_is_told(store: Store) -> None:
@@ -842,6 +864,15 @@ def test_the_history_is_shown_compared_and_restored(site: Server) -> None:
     assert status == 403 and "locked" in page
     assert write(anna, "rooms", "# No")[0] == 403
     assert write(carla, "rooms", "# Yes")[0] == 200
+    # What is deleted while it is locked is restored or written anew by admins only.
+    base = hidden(carla.get("/wiki/rooms/history")[2], "base")
+    carla.post("/wiki/rooms/delete", {"csrf": admin, "base": base})
+    assert anna.post("/wiki/rooms/restore", {"csrf": csrf, "revision": first, "base": "0"})[0] == 409
+    status, _, page = anna.get("/wiki/rooms/edit")
+    assert status == 403 and "locked" in page
+    assert write(anna, "rooms", "# No")[0] == 403
+    assert carla.post("/wiki/rooms/restore", {"csrf": admin, "revision": first, "base": "0"})[0] == 200
+    assert write(anna, "rooms", "# No")[0] == 403
     carla.post("/wiki/rooms/lock", {"csrf": admin, "locked": "0"})
     base = hidden(carla.get("/wiki/rooms/history")[2], "base")
     assert carla.post("/wiki/rooms/delete", {"csrf": admin, "base": first})[0] == 409

@@ -20,12 +20,13 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.types import TypeDecorator
 
 # The newest migration. Compared with the database at each start, so that a start need not load Alembic.
-REVISION = "0005"
+REVISION = "0006"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -161,6 +162,8 @@ revision = Table(
     Column("title", String(120), nullable=False),
     # From here on there was no such page, until a later one.
     Column("deleted", Boolean, nullable=False),
+    # Of one that is deleted: only admins could change it, and only they may write it again.
+    Column("locked", Boolean, nullable=False, server_default=false()),
     Column("text", Text, nullable=False),
     Index("revision_by_slug", "slug", "id"),
 )

@@ -216,7 +216,8 @@ class Wiki:
             now = await self._current(connection, slug)
             if now and now.text == source:
                 return None
-            await self._check_lock(connection, slug, admin=admin)
+            if not admin and await self._is_locked(connection, slug):
+                raise WikiError("locked")
             if (now.id if now else 0) != base:
                 raise Conflict(now)
             return await self._write(connection, slug, source, title, author, comment, at, exists=bool(now))
@@ -251,23 +252,25 @@ class Wiki:
         exists: bool,
     ) -> Revision:
         values = {"slug": slug, "at": at, "author": author, "comment": comment, "title": title, "deleted": False}
+        locked = not exists and await self._is_locked(connection, slug)  # before this revision is the last
         done = await connection.execute(insert(schema.revision).values(values | {"text": source}))
         number = int(done.inserted_primary_key[0])  # type: ignore[index]
         page = {"revision": number, "title": title, "text": source}
         if exists:
             await connection.execute(update(schema.page).where(P.slug == slug).values(page))
         else:
-            await connection.execute(insert(schema.page).values(page | {"slug": slug, "locked": False}))
+            await connection.execute(insert(schema.page).values(page | {"slug": slug, "locked": locked}))
         return Revision(id=number, slug=slug, at=at, author=author, comment=comment, title=title, deleted=False)
 
     async def remove(self, slug: str, *, author: str, base: int, at: datetime) -> None:
-        """Take a page away; its revisions stay, and one more that says so. Raises: Conflict."""
+        """Take a page away; its revisions stay, and one more that says so, as does its lock. Raises: Conflict."""
         async with writing(self._engine) as connection:
             now = await self._current(connection, slug)
             if not now or now.id != base:
                 raise Conflict(now)
             gone = {"slug": slug, "at": at, "author": author, "comment": "", "title": now.title, "deleted": True}
-            await connection.execute(insert(schema.revision).values(gone | {"text": ""}))
+            locked = await self._is_locked(connection, slug)
+            await connection.execute(insert(schema.revision).values(gone | {"text": "", "locked": locked}))
             await connection.execute(delete(schema.page).where(P.slug == slug))
 
     async def lock(self, slug: str, locked: bool) -> None:
@@ -275,9 +278,15 @@ class Wiki:
         async with writing(self._engine) as connection:
             await connection.execute(update(schema.page).where(P.slug == slug).values(locked=locked))
 
-    async def _check_lock(self, connection: AsyncConnection, slug: str, *, admin: bool) -> None:
-        if not admin and await connection.scalar(select(P.locked).where(P.slug == slug)):
-            raise WikiError("locked")
+    async def is_locked(self, slug: str) -> bool:
+        """Tell whether only admins may change a page, or write it again if it is deleted."""
+        async with reading(self._engine) as connection:
+            return await self._is_locked(connection, slug)
+
+    async def _is_locked(self, connection: AsyncConnection, slug: str) -> bool:
+        last = select(R.locked).where(R.slug == slug).order_by(R.id.desc()).limit(1).scalar_subquery()
+        page = select(P.locked).where(P.slug == slug).scalar_subquery()
+        return bool(await connection.scalar(select(func.coalesce(page, last))))
 
     # --- revisions
 

@@ -275,9 +275,10 @@ async def edit(request: Request, slug: str) -> HTTPResponse:
         return to_the_door(request)
     ctx = context.of(request)
     slug = _slug(slug)
-    head, now = await ctx.wiki.head(slug), await ctx.wiki.current(slug)
-    if head and head.locked and not user.admin:
-        return await _edit(request, slug, now.text if now else "", head.revision, status=403, refused="locked")
+    now = await ctx.wiki.current(slug)
+    if not user.admin and await ctx.wiki.is_locked(slug):
+        source, base = (now.text, now.id) if now else ("", 0)
+        return await _edit(request, slug, source, base, status=403, refused="locked")
     if now:
         return await _edit(request, slug, now.text, now.id)
     title = str(request.args.get("title", ""))[:TITLE_LENGTH]
