@@ -210,6 +210,21 @@ def test_the_calendar_tells_what_was_announced(space: Server) -> None:
     assert opening["DTSTAMP"].dt == at(360)
 
 
+def test_a_calendar_without_entries_is_one_nevertheless() -> None:
+    body = ical.write("Lab", "en", "http://localhost:8008/", "", [])
+    lines(body)
+    calendar, events = read(body)
+    assert not events
+    (zone,) = calendar.subcomponents  # a component at least, as RFC 5545 wants it, and nothing that is shown
+    assert (zone.name, zone["TZID"], zone.to_tz().utcoffset(at(0).replace(tzinfo=None))) == (
+        "VTIMEZONE",
+        "UTC",
+        timedelta(),
+    )
+    ahead = ical.Entry("1@localhost", 0, at(0), at(0), at(60), "CONFIRMED", "Open", "")
+    assert b"VTIMEZONE" not in ical.write("Lab", "en", "http://localhost:8008/", "", [ahead])
+
+
 @pytest.mark.parametrize("make", ["feed", "calendar"])
 @given(words=st.text(max_size=300), place=st.text(max_size=50))
 def test_no_text_breaks_either(make: str, words: str, place: str) -> None:

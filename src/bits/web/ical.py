@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
-from icalendar import Calendar, Event
+from icalendar import Calendar, Event, Timezone, TimezoneStandard
 
 from bits.forecast.outlook import MINUTES, SLOTS, Outlook
 from bits.forecast.present import LIKELY
@@ -89,7 +89,11 @@ def _instant(origin: date, slot: int, zone: ZoneInfo) -> datetime:
 
 
 def write(name: str, language: str, url: str, place: str, entries: Sequence[Entry]) -> bytes:
-    """Write the calendar: all times in UTC, so that it needs no time zones of its own."""
+    """Write the calendar: all times in UTC, so that it needs no time zones of its own.
+
+    Without entries it holds that of UTC nevertheless: a calendar has at least one component (RFC 5545, section 3.6),
+    and an event that is none would be shown.
+    """
     calendar = Calendar()
     calendar.add("prodid", "-//BITS//Presence//EN")
     calendar.add("version", "2.0")
@@ -115,5 +119,17 @@ def write(name: str, language: str, url: str, place: str, entries: Sequence[Entr
             event.add("location", clean(place))
         event.add("url", clean(url))
         calendar.add_component(event)
+    if not entries:
+        calendar.add_component(_utc())
     written: bytes = calendar.to_ical()
     return written
+
+
+def _utc() -> Timezone:
+    zone, always = Timezone(), TimezoneStandard()
+    always.add("dtstart", datetime(1970, 1, 1))
+    always.add("tzoffsetfrom", timedelta())
+    always.add("tzoffsetto", timedelta())
+    zone.add("tzid", "UTC")
+    zone.add_component(always)
+    return zone
