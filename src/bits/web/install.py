@@ -20,6 +20,7 @@ from bits.web.reader import language_of
 from bits.web.render import LANGUAGES
 from bits.web.route import get
 from bits.web.words import N_
+from bits.wiki import address_of
 
 bp = Blueprint("install")
 
@@ -45,11 +46,12 @@ ICONS = {
 # What is not for search engines: members' pages, machines' addresses, and history at any depth but the first.
 UNINDEXED = """
     /admin /login /logout /account /users /devices /people /message /announcements /tokens
-    /api/ /openapi.json /data /events /ws /status /temperatures /metrics /healthz /readyz
+    /api/ /data /events /ws /status /temperatures /metrics /healthz /readyz
     /outlook /widget /offline /log? /log. /*?palette=
     /wiki/new /wiki/*/edit /wiki/*/history /wiki/*/diff /wiki/*/revision
 """
-INDEXED = ("/", "/log", "/info")
+INDEXED = ("/", "/log", "/wiki", "/info")
+MAPPED = 1000  # pages of the wiki in the site map
 
 
 @lru_cache
@@ -173,10 +175,13 @@ async def robots(request: Request) -> HTTPResponse:
 @get(bp, "/sitemap.xml")
 async def sitemap(request: Request) -> HTTPResponse:
     """The public pages; only where it is configured what their addresses begin with."""
-    url = context.of(request).config.public_url
+    ctx = context.of(request)
+    url = ctx.config.public_url
     if not url:
         raise NotFound(N_("There is no site map: %(name)s is not set.", name="public_url"))
-    places = "".join(f"<url><loc>{url}{path}</loc></url>" for path in INDEXED)
+    written = [address_of(slug) for slug, _title in await ctx.wiki.pages(offset=0, limit=MAPPED)]
+    # Each once: the first page of the wiki is among what is always there.
+    places = "".join(f"<url><loc>{url}{path}</loc></url>" for path in dict.fromkeys([*INDEXED, *written]))
     head = '<?xml version="1.0" encoding="UTF-8"?>'
     body = f'{head}<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{places}</urlset>'
     return Body(body.encode(), "application/xml", vary="Accept-Encoding").answer(request, cache=DAY)
