@@ -8,11 +8,17 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from pathlib import Path
+from socket import socket
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
 
+from bits.config import Config
+from bits.web.app import create_app
+from bits.web.install import UNINDEXED
 from tests import test_browser
 from tests.conftest import Server, wait_until
 from tests.test_admin import PASSWORD, SECRET
@@ -71,6 +77,27 @@ def test_search_engines_are_told_what_is_public(site: Server) -> None:
     status, _, body = server.get("/sitemap.xml")
     assert status == (200 if url else 404)
     assert (b"<loc>https://space.example/log</loc>" in body) == bool(url)
+
+
+def test_robots_txt_keeps_from_nothing_but_what_there_is() -> None:
+    with socket() as web, socket() as control:
+        app = create_app(Config(), web, control)
+    app.finalize()
+    routes = [f"/{route.path}" for route in app.router.routes]
+    for path in UNINDEXED.split():
+        begin = path.partition("?")[0].partition("*")[0]
+        assert any(re.sub("<.*?>", "info", route).startswith(begin) for route in routes), path
+
+
+def test_the_site_map_leads_to_the_wiki(make_server: Make, tmp_path: Path) -> None:
+    server = make_server(public_url="https://space.example")
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    (folder / "laser-cutter.md").write_text("# The laser cutter\n")
+    server.run("wiki", "import", str(folder)).check_returncode()
+    root = ElementTree.fromstring(server.get("/sitemap.xml")[2])
+    found = [each.text for each in root.iter("{http://www.sitemaps.org/schemas/sitemap/0.9}loc")]
+    assert found == [f"https://space.example{path}" for path in ("/", "/log", "/wiki", "/info", "/wiki/laser-cutter")]
 
 
 def test_links_to_the_homepage_have_a_preview(site: Server) -> None:
@@ -173,8 +200,8 @@ def test_without_a_connection_the_last_state_is_shown_as_old(make_server: Make, 
     expect(page.locator("#kept")).to_contain_text("No connection: this is what was last known")
     expect(page.locator("#kept time")).to_have_attribute("datetime", re.compile(r"^20\d\d-\d\d-\d\dT"))
     expect(page.locator("#kept time")).not_to_be_empty()
-    expect(page.locator("#link")).not_to_have_attribute("data-link", "live")
-    expect(page.locator("#link")).to_have_attribute("data-link", "offline")
+    expect(page).to_have_title("? No connection – Lab")
+    expect(page.locator("#link")).to_have_attribute("data-link", "offline", timeout=1000)  # at once
     shoot(page, "offline-phone")
     page.emulate_media(color_scheme="dark")
     shoot(page, "offline-phone-dark")
@@ -192,10 +219,12 @@ def test_without_a_connection_the_last_state_is_shown_as_old(make_server: Make, 
         proxy.shutdown()
         thread.join()
     server.start()
-    server.say("status 1")
     page.evaluate("dispatchEvent(new Event('online'))")
+    expect(page).to_have_title("■ Closed – Lab")  # and no news
+    server.say("status 1")
     expect(page.locator("#status")).to_have_text("Open")
     expect(page.locator("#kept")).to_be_hidden()
+    expect(page).to_have_title("● Open – Lab")
     expect(page.locator("#link")).to_have_attribute("data-link", "live")
     page.reload()
     expect(page.locator("#status")).to_have_text("Open")

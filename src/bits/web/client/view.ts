@@ -89,6 +89,12 @@ export class View {
     return this.sensorNames[sensor] || this.string("sensor", { number: String(sensor) });
   }
 
+  /** What to say of a copy that the worker has shown for want of a connection; undefined: the page is none, or not any more. */
+  private get old(): string | undefined {
+    const kept = one("kept");
+    return kept.hidden ? undefined : kept.dataset.title;
+  }
+
   show(state: Snapshot): void {
     const value = state.status?.value ?? "unknown";
     const word = this.string(value);
@@ -98,9 +104,10 @@ export class View {
     // For who listens: told once for each turn, and not what the page began with.
     if (this.state && this.state.status?.value !== state.status?.value) say(one("told"), word);
     this.state = state;
-    document.title = `${SYMBOLS[value]} ${word} – ${this.title}`;
+    const sign = this.old ? "unknown" : value;
+    document.title = `${SYMBOLS[sign]} ${this.old ?? word} – ${this.title}`;
     const icon = `data:image/svg+xml,${encodeURIComponent(
-      `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">${MARKS[value]}</svg>`,
+      `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">${MARKS[sign]}</svg>`,
     )}`;
     const favicon = document.querySelector<HTMLLinkElement>("link[rel=icon]");
     if (favicon && favicon.href !== icon) favicon.href = icon;
@@ -208,6 +215,7 @@ export class View {
   }
 
   link(link: Link, transport: string): void {
+    if (link === "connecting" && this.old) link = "offline"; // until there is a connection
     const element = one("link");
     element.hidden = false;
     element.dataset.link = link;

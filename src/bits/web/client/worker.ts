@@ -108,7 +108,7 @@ async function copy(): Promise<Response | undefined> {
   const [, timeZone = "UTC"] = /data-time-zone="([\w/+-]+)"/.exec(html) ?? [];
   const when = new Date(at).toLocaleString(language === "en" ? "en-GB" : language, { ...MOMENT, timeZone });
   html = html
-    .replace('id="kept" hidden', 'id="kept"')
+    .replace(/(id="kept"[^>]*) hidden/, "$1")
     .replace('<time id="kept-at">', `<time id="kept-at" datetime="${new Date(at).toISOString()}">${when}`);
   return new Response(html, { headers: page.headers });
 }
