@@ -36,11 +36,14 @@ VECTORS = json.loads((ROOT / "tests" / "vectors" / "stream.json").read_text("utf
 
 Follow = Callable[..., "Watching"]
 
+# However long a server takes to come back, half a minute later is too late for a test.
+IMPATIENT = "from bits import cli, watch; watch.RETRY_SECONDS = 0.5; cli.main()"
+
 
 class Watching:
     def __init__(self, server: Server, *arguments: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bits", "watch", *arguments],
+            [sys.executable, "-c", IMPATIENT, "watch", *arguments],
             # Into a pipe, as people use it: each line has to come at once without Python's own help.
             env={name: value for name, value in server.environment.items() if name != "PYTHONUNBUFFERED"},
             stdout=subprocess.PIPE,
