@@ -52,18 +52,24 @@ def cost(server: Server, path: str, requests: int) -> float:
     return spent / requests * 1000
 
 
-def first_view(browser: Browser, url: str) -> tuple[int, int]:
-    """Return how many bytes come over the wire until the page is at rest, and in how many answers."""
+def first_view(browser: Browser, url: str) -> list[tuple[str, int]]:
+    """Return what comes over the wire until the page is at rest: each answer's kind, and its bytes as they come."""
     page = browser.new_page()
     session = page.context.new_cdp_session(page)
-    sizes: list[int] = []
-    session.on("Network.loadingFinished", lambda event: sizes.append(int(event["encodedDataLength"])))
+    kinds: dict[str, str] = {}
+    sizes: list[tuple[str, int]] = []
+
+    def finished(event: dict[str, Any]) -> None:
+        sizes.append((kinds.get(event["requestId"], ""), int(event["encodedDataLength"])))
+
+    session.on("Network.responseReceived", lambda event: kinds.update({event["requestId"]: event["type"]}))
+    session.on("Network.loadingFinished", finished)
     session.send("Network.enable")
     page.goto(url)
     page.wait_for_selector("#chart .uplot")
     page.wait_for_load_state("load")
     page.close()
-    return sum(sizes), len(sizes)
+    return sizes
 
 
 def lighthouse(url: str, chromium: str) -> dict[str, float]:
@@ -103,9 +109,9 @@ def main() -> None:
                 print(f"{path:8} {cost(server, path, chosen.requests):6.3f} ms of CPU a request")
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=chosen.chromium, args=FLAGS)
-                size, answers = first_view(browser, server.url + "/")
+                answers = first_view(browser, server.url + "/")
                 browser.close()
-            print(f"first view: {size / 1000:.1f} kB in {answers} answers")
+            print(f"first view: {sum(size for _, size in answers) / 1000:.1f} kB in {len(answers)} answers")
             for name, score in lighthouse(server.url + "/", chosen.chromium).items():
                 print(f"lighthouse {name}: {score:g}")
         finally:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.page import first_view
 from tests.conftest import ROOT, WAIT, Server, wait_until
 from tests.test_admin import PASSWORD, SECRET
 from tests.test_people import SETTINGS, link_to
@@ -317,6 +318,16 @@ def test_the_forecast_is_a_table_in_the_colours_one_asks_for(settled: Server, op
     picture = page.get_by_role("img", name="How likely it is open, by weekday and hour")
     assert picture.evaluate("image => image.naturalWidth") == 2 * 710  # enough for a screen of two pixels to one
     assert picture.evaluate("image => image.clientWidth") <= 736  # as wide as the text at most
+
+
+def test_the_first_view_keeps_to_its_budget(settled: Server, browser: Any) -> None:
+    settled.say("temperature 0 21.5", "temperature 1 8", "message Q2lhbw==", "enter 1", "status 1")
+    answers = first_view(browser, settled.url + "/")
+    of = {kind: sum(size for each, size in answers if each == kind) for kind, _ in answers}
+    assert {"Document", "Script", "Stylesheet"} <= of.keys()
+    assert of["Script"] <= 40_000, of
+    assert of["Stylesheet"] <= 8_000, of
+    assert sum(of.values()) <= 100_000, of
 
 
 def test_what_is_to_come_changes_with_the_status(settled: Server, open_page: Callable[..., Any]) -> None:
