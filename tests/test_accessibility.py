@@ -1,10 +1,12 @@
 """Every page of the server under axe-core: WCAG 2.2 AA in light and dark, on a phone and on a desk.
 
-A new page goes into one of the three lists.
+A new page goes into one of the three lists; what a form says when it refuses, into the fourth. Of each there are
+pictures, to be looked at.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from tests.test_admin import PASSWORD, SECRET
 
 pytestmark = pytest.mark.browser
 
-browser = test_browser.browser
+browser, shoot = test_browser.browser, test_browser.shoot
 
 PUBLIC_PAGES = [
     "/",
@@ -25,9 +27,10 @@ PUBLIC_PAGES = [
     "/log",
     "/log?kind=all&limit=5",
     "/log?offset=1&limit=1",
+    "/log?day=x",
     "/info",
     "/wiki",
-    "/wiki?q=space",
+    "/wiki?q=page",
     "/wiki/nowhere",
     "/login",
     "/nowhere",
@@ -45,6 +48,29 @@ ADMIN_PAGES = [
     "/wiki/files",
 ]
 
+# Who fills in which form of which page with what, by script: a browser would not send most of it.
+FORMS: list[tuple[str, str, str, dict[str, str]]] = [
+    ("", "/login", "", {"name": "anna", "password": "not hers"}),
+    ("anna", "/admin", "details", {"value": "open", "note": "x" * 500, "until": "2001-01-01T00:00"}),
+    ("anna", "/admin", "[action='/message']", {"text": ""}),
+    ("anna", "/admin", "[action='/sound']", {"number": "999"}),
+    ("anna", "/announcements", "", {"value": "open", "begins": "", "until": "2001-01-01T00:00", "note": "x" * 500}),
+    ("anna", "/account", "[action='/account/password']", {"old": "x", "new": "short", "again": "other"}),
+    ("anna", "/devices", "", {"mac": "01:02", "label": "phone"}),
+    ("anna", "/devices", "", {"mac": "02:00:00:00:00:01", "label": "phone"}),
+    ("anna", "/tokens", "", {"label": ""}),
+    ("anna", "/tokens", "", {"label": "lamp"}),
+    ("anna", "/wiki", "[action='/wiki/new']", {"title": "!"}),
+    ("anna", "/wiki/info/edit", "", {"text": "", "comment": "x"}),
+    ("anna", "/wiki/info/edit", "", {"text": "# Another\n\ntext", "base": "0"}),
+    ("root", "/users", "", {"name": "root", "keypad": "-1", "password": "short"}),
+    ("root", "/users", "", {"name": "guest"}),
+    ("root", "/users/1", "[action='/users/1']", {"keypad": "-1"}),
+    ("root", "/users/1", "[action$='/password']", {"password": "short"}),
+    ("root", "/users/1", "[action$='/delete']", {}),
+    ("root", "/wiki/files", "[enctype]", {}),
+]
+
 AXE = ROOT / "src/bits/web/client/node_modules/axe-core/axe.min.js"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 RULES = {"type": "tag", "values": TAGS}
@@ -52,10 +78,18 @@ COLOURS = {"type": "rule", "values": ["color-contrast"]}  # all that the scheme 
 
 # Width, scheme, what is looked at: all of it at both widths and in both schemes, and no second for what is the same.
 LOOKS = [(320, "light", RULES), (320, "dark", COLOURS), (1280, "light", COLOURS), (1280, "dark", RULES)]
+SHOTS = [(360, "light"), (360, "dark"), (768, "light"), (768, "dark"), (1440, "light"), (1440, "dark")]
 
 RUN = """only => axe.run({runOnly: only, resultTypes: ["violations"]}).then(({violations}) => violations.map(
     ({id, help, nodes}) => `${id}: ${help}\\n` + nodes.map(
         node => `    ${node.html.slice(0, 300)}\\n    ${node.failureSummary.replace(/\\s+/g, " ")}`).join("\\n")))"""
+FILL_IN = """([where, fields]) => {
+    const form = [...document.querySelectorAll("main form[method=post], main form[action='/wiki/new']")].find(
+        each => !where || each.matches(where) || each.closest(where));
+    for (const [name, value] of Object.entries(fields)) form.elements[name].value = value;
+    form.noValidate = true;
+    form.requestSubmit(form.querySelector('button:not([type=button])'));
+}"""
 # Once what follows the width by script has followed it.
 OVERFLOW = """new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() =>
     done(document.documentElement.scrollWidth - document.documentElement.clientWidth))))"""
@@ -72,6 +106,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         space_place="Via Golgi 42, Milano",
         space_links="Chat=https://example.org/chat",
         sensor_names="0=Lab,1=Roof",
+        mac_key=SECRET,
         time_zone="Europe/Rome",
     )
     server.start()
@@ -114,19 +149,41 @@ PAGES = [
 def test_everybody_can_use_it(site: Server, readers: dict[str, Any], reader: str, path: str) -> None:
     page = readers[reader]
     answer = page.goto(site.url + path)
-    assert answer.status == (404 if path.endswith("/nowhere") else 200)
+    assert answer.status == {"/nowhere": 404, "/wiki/nowhere": 404, "/log?day=x": 400}.get(path, 200)
     if page.locator("#chart").count():
         page.locator("#chart canvas").wait_for()
+    examine(page, path)
+
+
+@pytest.mark.parametrize(("reader", "path", "form", "fields"), FORMS)
+def test_everybody_understands_what_a_form_says(
+    site: Server, readers: dict[str, Any], reader: str, path: str, form: str, fields: dict[str, str]
+) -> None:
+    page = readers[reader]
+    page.goto(site.url + path)
+    with page.expect_navigation():
+        page.evaluate(FILL_IN, [form, fields])
+    assert page.locator("[role=alert], [aria-invalid], code.token").first.is_visible()
+    examine(page, f"{path} {form} {'+'.join(fields)}")
+
+
+def examine(page: Any, name: str) -> None:
+    """Look at a page in all ways."""
     page.evaluate(Path(AXE).read_text())
     found = {}
     for width, scheme, only in LOOKS:
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        assert page.evaluate(OVERFLOW) == 0, f"{path} scrolls sideways at {width} px"
+        assert page.evaluate(OVERFLOW) == 0, f"{name} scrolls sideways at {width} px"
         found[f"{width} px, {scheme}"] = page.evaluate(RUN, only)
     complaints = [f"{look}: {each}" for look, all_ in found.items() for each in all_]
     assert complaints == [], "\n".join(complaints)
+    for width, scheme in SHOTS:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.evaluate(OVERFLOW)
+        shoot(page, f"page-{re.sub('[^a-z0-9]+', '-', name).strip('-') or 'home'}-{width}-{scheme}")
     # Letters twice as large, on a screen of 640 px.
     page.set_viewport_size({"width": 640, "height": 800})
     page.evaluate("document.documentElement.style.fontSize = '200%'")
-    assert page.evaluate(OVERFLOW) == 0, f"{path} scrolls sideways in letters of twice the size"
+    assert page.evaluate(OVERFLOW) == 0, f"{name} scrolls sideways in letters of twice the size"
