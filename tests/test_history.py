@@ -681,3 +681,36 @@ def test_a_page_shows_only_what_was_asked_for(server: Server, open_page: Callabl
         for each in page.locator("#entries tr td:first-child").evaluate_all("c => c.map(t => t.id)")
     ]
     assert numbers == list(range(numbers[0], numbers[0] - len(numbers), -1))
+
+
+@pytest.mark.browser
+def test_a_reader_turns_pages_chooses_a_day_and_takes_the_file_along(
+    told: Server, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(told.url + "/log?kind=all&limit=5")
+    rows = page.locator("#entries tr")
+    for click, first in (
+        ("", "Closed"),
+        ("Older", "Sound 3"),
+        ("Newer", "Closed"),
+        ("Oldest", "Somebody came"),
+        ("Newest", "Closed"),
+    ):
+        if click:
+            page.get_by_role("link", name=click).click()
+        expect(rows.first).to_contain_text(first)
+        expect(rows).to_have_count(5)
+    page.get_by_label("What").select_option("Messages")
+    page.get_by_label("Day").fill("2026-03-02")
+    page.get_by_role("button", name="Show").click()
+    expect(rows).to_have_count(2)
+    page.get_by_role("link", name="Sun, 1 Mar 2026").click()
+    expect(page.get_by_text("There is nothing here.")).to_be_visible()
+    page.get_by_role("link", name="Mon, 2 Mar 2026").click()
+    expect(rows).to_have_count(2)
+    with page.expect_download() as begun:
+        page.get_by_role("link", name="CSV").click()
+    assert begun.value.suggested_filename.endswith(".csv")
+    file = begun.value.path().read_bytes()
+    assert file == told.get("/log.csv?kind=message&day=2026-03-02")[2]
+    assert file.count(b"<b>auto</b>") == 1

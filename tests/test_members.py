@@ -11,6 +11,7 @@ from tests.conftest import Server
 from tests.test_admin import PASSWORD, SECRET, Make
 from tests.test_announcements import hours
 from tests.test_browser import browser, expect, open_page  # noqa: F401 - fixtures
+from tests.test_ingest import lines_of
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Any]
@@ -46,6 +47,12 @@ def test_a_member_s_day(members: Server, open_page: Open) -> None:  # noqa: F811
     expect(home.locator("#status")).to_have_text("Away")
     expect(home.locator("#hero")).to_contain_text("Out for pizza")
 
+    with members.bridge() as bridge:
+        page.get_by_label("Number of the sound").fill("7")
+        page.get_by_role("button", name="Play").click()
+        expect(page.get_by_role("status")).to_have_text("The sound is played.")
+        assert lines_of(bridge, 2) == ["status 0", "sound 7"]  # how it is comes first
+
     page.get_by_role("link", name="Announcements").click()
     page.get_by_role("radio", name="Closed").check()
     page.get_by_label("From").fill(hours(0))
@@ -72,5 +79,29 @@ def test_a_member_s_day(members: Server, open_page: Open) -> None:  # noqa: F811
     page.get_by_label("Name", exact=True).fill("bruno")
     page.get_by_role("button", name="Add").click()
     made = page.locator("code.token").inner_text()
-    for name, password in (("bruno", made), ("anna", "another horse")):
-        sign_in(open_page(members.url + "/login"), name, password)
+    bruno, again = open_page(members.url + "/login"), open_page(members.url + "/login")
+    sign_in(bruno, "bruno", made)
+    sign_in(again, "anna", "another horse")
+
+    manage = bruno.get_by_role("link", name="Manage members")
+    expect(manage).to_have_count(0)
+    page.get_by_role("link", name="bruno").click()
+    page.get_by_label("Administrator").check()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_have_text("The member is changed.")
+    expect(page.get_by_role("row", name="bruno")).to_contain_text("administrator")
+    bruno.reload()
+    expect(manage).to_be_visible()
+
+    page.get_by_role("link", name="bruno").click()
+    page.get_by_role("button", name="Set the password").click()
+    made = page.locator("code.token").inner_text()
+    bruno.reload()  # signed out, and back by the new one
+    sign_in(bruno, "bruno", made)
+
+    page.get_by_label("Yes, delete bruno").check()
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("status")).to_contain_text("The member is deleted")
+    expect(page.get_by_role("row", name="bruno")).to_have_count(0)
+    bruno.reload()
+    expect(bruno.get_by_role("heading", name="Sign in")).to_be_visible()

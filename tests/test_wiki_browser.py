@@ -101,6 +101,12 @@ def test_a_page_from_the_first_word_to_the_picture(site: Server, open_page: Open
     expect(reader.get_by_role("link", name="Edit")).to_have_count(0)
     reader.get_by_role("link", name="House rules").click()
     expect(reader.get_by_role("link", name="Write it")).to_be_visible()
+    reader.get_by_role("link", name="Wiki").click()
+    reader.get_by_label("Look for").fill("engraves acrylic")
+    reader.keyboard.press("Enter")
+    expect(reader.locator(".found mark")).to_have_text(["engraves", "acrylic"])
+    reader.locator(".found").get_by_role("link", name="The laser cutter").click()
+    expect(reader.get_by_role("heading", name="The laser cutter")).to_be_visible()
     for width, scheme in ((1440, "light"), (768, "dark"), (360, "dark"), (320, "light")):
         reader.emulate_media(color_scheme=scheme)
         reader.set_viewport_size({"width": width, "height": 900})
