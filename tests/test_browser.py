@@ -90,6 +90,16 @@ def test_the_page_changes_without_a_reload(server: Server, open_page: Callable[.
     assert page.evaluate("window.sameDocument")
 
 
+def test_the_longest_word_for_a_status_stays_whole(server: Server, open_page: Callable[..., Any]) -> None:
+    server.say("status 0")
+    page = open_page(server.url, locale="de-DE")
+    expect(page.locator("#status")).to_have_text("Geschlossen")
+    for width in (320, 360, 768, 1440):
+        page.set_viewport_size({"width": width, "height": 760})
+        lines = page.locator("#status").evaluate("at => at.offsetHeight / parseFloat(getComputedStyle(at).lineHeight)")
+        assert round(lines) == 1, width
+
+
 def test_every_open_browser_changes(server: Server, open_page: Callable[..., Any]) -> None:
     pages = [open_page(server.url) for _ in range(3)]
     server.say("status 1")

@@ -167,9 +167,10 @@ def test_news_are_in_the_feed_at_once_and_cost_one_reading(make_server: Any) -> 
     assert server.get("/feed.atom", If_None_Match=etag)[0] == 304
     server.say("message Q2lhbw==")
     assert len(feedparser.parse(server.get("/feed.atom", If_None_Match=etag)[2]).entries) == 2
-    # Without a configured address, the one that the reader uses; it cannot break the feed.
-    odd = server.get("/feed.atom", Host="a&b.example:80")[2]
-    assert ElementTree.fromstring(odd).findtext(f"{ATOM}id") == "tag:a-b.example,2026:feed"
+    # Without a configured address, the one that the reader uses, if it is one.
+    other = server.get("/feed.atom", Host="a-b.example:80")[2]
+    assert ElementTree.fromstring(other).findtext(f"{ATOM}id") == "tag:a-b.example,2026:feed"
+    assert server.get("/feed.atom", Host="a&b.example:80")[0] == 400
     assert 'type="application/atom+xml" href="/feed.atom"' in server.get("/")[2].decode()
 
 
