@@ -262,6 +262,7 @@ async def log(request: Request) -> HTTPResponse:
             raise
         problem = True
         chosen = Asked(str(request.args.get("kind", DEFAULT_KIND)), str(request.args.get("source", "any")))
+    is_newest = not (before or after or offset or problem)
     language = language_of(request)
     today = datetime.now(ctx.config.time_zone).date()
 
@@ -277,7 +278,10 @@ async def log(request: Request) -> HTTPResponse:
         return "/log?" + urlencode(parameters) if parameters else "/log"
 
     async def make() -> Body:
-        async with ctx.history.reads.one():
+        # Of the newest pages there are a few dozen, each made once for all: they wait, where others are sent away.
+        reads = ctx.history.reads
+        turn = reads.free if is_newest and chosen.day is None and limit == LIMIT else reads.one()
+        async with turn:
             return await in_turn()
 
     async def in_turn() -> Body:
@@ -320,7 +324,7 @@ async def log(request: Request) -> HTTPResponse:
             today=today,
         )
 
-    if before or after or offset or problem:
+    if not is_newest:
         body = await make()
     else:
         key = chosen, limit, shape, form, "kind" in request.args, offset, language, today
