@@ -123,6 +123,7 @@ def test_a_status_with_a_note_and_an_expected_time(members: Server) -> None:
 def read(typed: str, now: datetime = NOW, zone: str = "Europe/Rome") -> tuple[datetime | None, dict[str, str]]:
     ctx: Any = SimpleNamespace(counters=Counters(), renderer=SimpleNamespace(gettext=lambda _: lambda text: text))
     request: Any = SimpleNamespace(
+        ctx=SimpleNamespace(),
         app=SimpleNamespace(ctx=SimpleNamespace(bits=ctx)),
         body=urlencode({"at": typed}).encode(),
         headers={},
