@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -65,7 +67,23 @@ def test_what_is_announced_may_be_withdrawn_by_its_author_and_by_admins(members:
     announce(anna, value="open")
     assert withdraw(root, members.json("/data")["announced"][0]["id"])[1] == "/announcements?done=withdrawn"
     for number in (0, -1, "x", "9" * 30):
-        assert withdraw(root, number)[0] == 400
+        status, _, page = withdraw(root, number)
+        assert (status, "This announcement is not there any more." in page) == (400, True)
+        assert 'href="#"' not in page and 'href="#id"' not in page  # no field could be led to
+
+
+def test_a_log_of_more_than_a_thousand_million_events_has_announcements_too(make_server: Callable[..., Server]) -> None:
+    server = make_server(cookie_secret=SECRET, time_zone="Europe/Rome")
+    server.say("status 1")
+    server.stop()
+    with closing(sqlite3.connect(server.folder / "bits.db")) as database, database:
+        database.execute("UPDATE event SET seq = seq + 1234567890")
+    server.start()
+    anna = a_member(server, "anna")
+    announce(anna)
+    (found,) = server.json("/data")["announced"]
+    assert found["id"] > 1_234_567_890
+    assert withdraw(anna, found["id"])[1] == "/announcements?done=withdrawn"
 
 
 @pytest.mark.parametrize(

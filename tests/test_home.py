@@ -243,8 +243,8 @@ def test_what_is_over_or_withdrawn_is_not_announced_any_more() -> None:
         return Stored(seq, Announce("open", at(begins)), WEB, at(0), None, until=at(ends))
 
     state = State(announced={1: announced(1, 5, 10), 2: None, 3: announced(3, 30, 40), 4: announced(4, 20, 50)})
-    assert [each.begins for each in coming(state, at(10))] == [at(20), at(30)]
-    assert [each.begins for each in coming(state, at(9))] == [at(5), at(20), at(30)]
+    assert [event.begins for event, _ in coming(state, at(10))] == [at(20), at(30)]
+    assert [event.begins for event, _ in coming(state, at(9))] == [at(5), at(20), at(30)]
     assert coming(state, at(50)) == []
 
 

@@ -280,7 +280,8 @@ def test_a_made_up_address_is_explained_and_needs_a_tick(space: Server) -> None:
     typed = {"mac": "02:1b:63:84:45:e6", "label": "phone", "csrf": anna.csrf("/devices")}
     status, _, page = anna.post("/devices", typed)
     assert status == 400
-    assert 'name="confirmed"' in page and "02:1b:63:84:45:e6" in page
+    assert 'name="confirmed"' in page and 'value="02:1b:63:84:45:e6"' in page and 'value="phone"' in page
+    assert '<p class="bad" id="confirmed-wrong">' in page
     assert anna.post("/devices", {**typed, "confirmed": "1"})[1] == "/devices?done=added"
     link = link_to("d" * 64, randomised=1)
     assert 'name="confirmed"' in anna.get(link)[2]
@@ -310,9 +311,15 @@ def test_what_cannot_be_registered_is_said_and_counted(space: Server) -> None:
         (anna.post("/devices/remove", {"id": "9" * 30, "csrf": csrf}), "gone", "not among yours"),
     ]
     counted: dict[str, int] = {}
+    fields = {"bad-mac": "mac", "bad-label": "label"}
     for (status, _, page), reason, said in refusals:
         assert status == 400
         assert said in page
+        if field := fields.get(reason):
+            assert f'aria-invalid="true" aria-describedby="{field}-wrong" autofocus' in page
+            assert f'<a href="#{field}">' in page and f'<p class="bad" id="{field}-wrong">' in page
+        else:
+            assert "aria-invalid" not in page and 'href="#"' not in page
         counted[reason] = counted.get(reason, 0) + 1
     for reason, times in counted.items():
         assert space.metric(f'devices_refused_total{{reason="{reason}"}}') == times, reason

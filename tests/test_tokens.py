@@ -186,6 +186,7 @@ def test_the_form_says_what_is_wrong_and_keeps_what_was_typed(members: Server) -
     browser.sign_in()
     status, _, page = send_form(browser, label="my program")
     assert status == 400 and "Choose at least one thing" in page and 'value="my program"' in page
+    assert 'aria-describedby="scope-wrong"' in page and '<a href="#scope">' in page and 'id="scope"' in page
     status, _, page = send_form(browser, "status", label=" ")
     assert status == 400 and 'aria-invalid="true"' in page and 'value="status" checked' in page
     assert browser.post("/tokens", {"label": "x", "scope": "status"})[0] == 403  # not from our page

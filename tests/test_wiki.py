@@ -9,6 +9,7 @@ import sqlite3
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from difflib import SequenceMatcher
 from html.parser import HTMLParser
@@ -847,7 +848,7 @@ def test_the_history_is_shown_compared_and_restored(site: Server) -> None:
     for pair in (f"from={first}&to={third}", f"from={third}&to={first}"):
         page = anna.get(f"/wiki/rooms/diff?{pair}")[2]
         assert "<del>first</del>" in page and "<ins>&lt;i&gt;third&lt;/i&gt;</ins>" in page
-        assert 'class="vh">removed</span>' in page
+        assert 'class="unseen">removed</span>' in page
     for path in ("revision?id=999999", "revision", f"diff?from={first}&to=999999", f"diff?from={first}"):
         assert anna.get(f"/wiki/rooms/{path}")[0] == 404, path
     assert anna.get(f"/wiki/info/revision?id={first}")[0] == 404  # of another page
@@ -857,7 +858,7 @@ def test_the_history_is_shown_compared_and_restored(site: Server) -> None:
     assert anna.post("/wiki/rooms/restore", stale | {"base": third})[1] == "/wiki/rooms?done=restored"
     assert b"first" in site.get("/wiki/rooms")[2]
     assert "Restored: as of" in anna.get("/wiki/rooms/history")[2]
-    # Only admins lock and delete; what was deleted can be restored.
+    # Only administrators lock and delete; what was deleted can be restored.
     admin = carla.csrf("/wiki/rooms/history")
     assert carla.post("/wiki/rooms/lock", {"csrf": admin, "locked": "1"})[1] == "/wiki/rooms/history?done=locked"
     status, _, page = anna.get("/wiki/rooms/edit")
@@ -882,13 +883,27 @@ def test_the_history_is_shown_compared_and_restored(site: Server) -> None:
     assert b"first" in site.get("/wiki/rooms")[2]
 
 
+def test_the_wiki_outlives_a_thousand_million_revisions(site: Server) -> None:
+    anna = signed_in(site)
+    write(anna, "old", "# Old")
+    with closing(sqlite3.connect(site.folder / "bits.db")) as database, database:
+        database.execute("UPDATE revision SET id = 1234567890 WHERE slug = 'old'")
+        database.execute("UPDATE page SET revision = 1234567890 WHERE slug = 'old'")
+    assert write(anna, "old", "# New")[1] == "/wiki/old?done=saved"
+    base = hidden(anna.get("/wiki/old/edit")[2], "base")
+    fields = {"csrf": anna.csrf("/admin"), "revision": "1234567890", "base": base}
+    assert anna.post("/wiki/old/restore", fields)[1] == "/wiki/old?done=restored"
+    assert b"<h1>Old</h1>" in site.get("/wiki/old")[2]
+
+
 def test_what_is_wrong_is_said_and_counted(site: Server) -> None:
     anna = signed_in(site)
     for fields, status, said, reason in (
         ({"text": " \n "}, 400, "There is no text.", "empty"),
         ({"text": "a\x07"}, 400, "cannot be shown", "bad-characters"),
         ({"text": "è" * 40_000}, 400, "at most 64 KiB", "too-long"),
-        ({"text": "a" * 1_100_000}, 413, "at most 64 KiB", "too-long"),
+        ({"text": "è" * PAGE_BYTES}, 400, "at most 64 KiB", "too-long"),  # as much as the textarea takes
+        ({"text": "a" * 1_100_000}, 413, "far too long for a page", "too-long"),
         ({"text": "kept", "comment": "c" * 201}, 400, "at most 200 characters", "bad-comment"),
         ({"text": "kept", "csrf": "x"}, 403, "save once more", "old-form"),
     ):
@@ -897,6 +912,14 @@ def test_what_is_wrong_is_said_and_counted(site: Server) -> None:
         answer = write(anna, "wrong", fields["text"], **{k: v for k, v in fields.items() if k != "text"})
         assert answer[0] == status and said in answer[2], (fields["text"][:9], answer)
         assert site.metric(counter) == before + 1
+        if field := {"old-form": "", "bad-comment": "comment"}.get(reason, "text") if status == 400 else "":
+            assert f'aria-invalid="true" aria-describedby="{field}-wrong"' in answer[2]
+            assert f'<p class="bad" id="{field}-wrong">' in answer[2]
+    too_long = {"csrf": anna.csrf("/admin"), "text": "a" * 1_100_000}
+    italian = {"Accept": "text/html", "Accept_Language": "it"}
+    for path in ("/wiki/wrong/edit", "/wiki/preview"):
+        status, _, page = anna.post(path, too_long, **italian)
+        assert status == 413 and '<p lang="it">Il testo è di gran lunga troppo lungo' in page
     for path, said in (
         ("/wiki/new?title=%3F%3F", "A title has"),
         ("/wiki/new?title=" + "a" * 121, "A title has"),
@@ -905,6 +928,7 @@ def test_what_is_wrong_is_said_and_counted(site: Server) -> None:
     ):
         status, _, page = anna.get(path)
         assert status == 400 and said in page, path
+    assert "About Hackerspace" in anna.get("/wiki?q=" + "a" * 201)[2]  # there are pages nevertheless
     for path in ("/wiki/..%2f", "/wiki/a--b", "/wiki/files/edit", "/wiki/new/edit", "/wiki/" + "a" * 65, "/wiki/%00"):
         assert anna.get(path)[0] == 404, path
 

@@ -274,7 +274,7 @@ class Wiki:
             await connection.execute(delete(schema.page).where(P.slug == slug))
 
     async def lock(self, slug: str, locked: bool) -> None:
-        """Let only admins change a page, or everybody again."""
+        """Let only administrators change a page, or everybody again."""
         async with writing(self._engine) as connection:
             await connection.execute(update(schema.page).where(P.slug == slug).values(locked=locked))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
@@ -163,6 +163,9 @@ def _show(request: Request, user: User, form: Fields | None = None) -> HTTPRespo
         sign=ctx.caretaker.sign,
         first=local(now, zone),
         last=local(now + AHEAD, zone),
+        in_one=local(now + timedelta(hours=1), zone),
+        in_two=local(now + timedelta(hours=2), zone),
+        tonight=f"{now.astimezone(zone):%Y-%m-%d}T23:59",
         note_length=NOTE_LENGTH,
         message_length=MESSAGE_LENGTH,
     )

@@ -9,29 +9,20 @@ from sanic import Blueprint, HTTPResponse, Request
 from bits.events import Announce, Stored, Withdraw
 from bits.state import ANNOUNCED, State
 from bits.tokens import Token
-from bits.web import context
+from bits.web import context, query
 from bits.web.admin import NOTE_LENGTH, page, see_other, signed_in, submit, to_the_door
 from bits.web.auth import member
 from bits.web.fields import AHEAD, Fields, local
+from bits.web.pages import coming
 from bits.web.route import get
 from bits.web.users import User
 
 bp = Blueprint("announcements")
 
 
-def to_come(state: State, now: datetime) -> list[tuple[Announce, Stored]]:
-    """Return what was announced and is not over, in the order it begins."""
-    found = [
-        (stored.event, stored)
-        for stored in state.announced.values()
-        if stored and isinstance(stored.event, Announce) and stored.until and stored.until > now
-    ]
-    return sorted(found, key=lambda each: (each[0].begins, each[1].seq))
-
-
 def has_room(state: State) -> bool:
     """Tell whether another may be announced: the state keeps no more, and would forget the oldest before it is over."""
-    return len(to_come(state, datetime.now(UTC))) < ANNOUNCED
+    return len(coming(state, datetime.now(UTC))) < ANNOUNCED
 
 
 def may_withdraw(user: User | Token, stored: Stored) -> bool:
@@ -44,7 +35,7 @@ def _show(request: Request, user: User, form: Fields | None = None) -> HTTPRespo
     zone = ctx.config.time_zone
     rows = [
         {"event": event, "stored": stored, "mine": may_withdraw(user, stored)}
-        for event, stored in to_come(ctx.presence.state, now)
+        for event, stored in coming(ctx.presence.state, now)
     ]
     return page(
         request,
@@ -93,12 +84,12 @@ async def withdraw(request: Request) -> HTTPResponse:
     if isinstance(user, HTTPResponse):
         return user
     form = Fields(request)
-    number = form.whole("id", 0, 999_999_999)
+    number = query.whole(form.raw("id"), 1, query.SEQ_MOST) or 0
     stored = context.of(request).presence.state.announced.get(number)
     if stored is None:
-        form.refuse("id", "gone", form._("This announcement is not there any more."))
+        form.refuse("", "gone", form._("This announcement is not there any more."))
     elif not may_withdraw(user, stored):
-        form.refuse("id", "not-yours", form._("Only its author and administrators may withdraw this."))
+        form.refuse("", "not-yours", form._("Only its author and administrators may withdraw this."))
     if form.errors:
         return _show(request, user, form)
     await submit(request, Withdraw(number), user)

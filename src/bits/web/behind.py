@@ -83,7 +83,7 @@ async def event_stream(request: Request) -> HTTPResponse:
     since, form = _since(request), _form(request)
     last_id = request.headers.get("last-event-id", "")
     if last_id:
-        since = int(last_id) if last_id.isascii() and last_id.isdigit() and len(last_id) < 19 else None
+        since = query.whole(last_id, 0, query.SEQ_MOST)
     if request.method == "HEAD":
         return HTTPResponse(content_type="text/event-stream", headers={**CORS, "Cache-Control": EVENT_STREAM_CACHING})
     fd, _ = _leave(request)

@@ -7,15 +7,13 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from sanic import Request
 
-from bits.web import context
+from bits.web import context, query
 from bits.web.reader import language_of
 from bits.web.route import form
 
 AHEAD = timedelta(days=366)  # nobody plans further than that
 KEPT = 2000  # characters of what was typed that are shown again
 SECRET = "password", "old", "new", "again"  # never shown again
-
-NUMBERS = "0123456789"
 
 
 def is_printable(words: str) -> bool:
@@ -28,16 +26,18 @@ class Fields:
 
     Args:
         values: what was typed, by field; nothing secret.
-        errors: a sentence in the reader's language, by field. Reading a field adds to them.
+        errors: a sentence in the reader's language, by field; "" where it is no field's. Reading a field adds to them.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, what: str = "fields") -> None:
+        """Read a form, or none; what names the counter of refusals."""
         ctx = context.of(request)
         try:
             sent = {name: values[0] for name, values in form(request).items()}
         except ValueError:
             sent = {}
         self._sent = sent
+        self._what = what
         self._counters = ctx.counters
         self._ = ctx.renderer.gettext(language_of(request))
         self.values = {name: value[:KEPT] for name, value in sent.items() if name not in SECRET}
@@ -50,7 +50,7 @@ class Fields:
             reason: a word for the counter.
             sentence: a translated one, to be filled with the values.
         """
-        self._counters[f'fields_refused_total{{reason="{reason}"}}'] += 1
+        self._counters[f'{self._what}_refused_total{{reason="{reason}"}}'] += 1
         self.errors.setdefault(name, sentence % values if values else sentence)
 
     def raw(self, name: str) -> str:
@@ -79,10 +79,9 @@ class Fields:
 
     def whole(self, name: str, low: int, high: int) -> int:
         """Return a whole number; low where it is none."""
-        given = self.raw(name).strip()
-        # isdecimal takes any script's digits and int() an unbounded length: neither is wanted here.
-        if given and not given.strip(NUMBERS) and len(given) <= 9 and low <= int(given) <= high:
-            return int(given)
+        number = query.whole(self.raw(name).strip(), low, high)
+        if number is not None:
+            return number
         said = self._("Expected a whole number from %(low)s to %(high)s.")
         self.refuse(name, "no-number", said, low=low, high=high)
         return low

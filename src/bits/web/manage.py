@@ -48,7 +48,7 @@ def _refuse(form: Fields, error: UserError) -> None:
         "name-taken": ("name", form._("Another member has this name.")),
         "number-taken": ("keypad", form._("Another member has this number.")),
         "last-admin": ("admin", form._("This is the last administrator: make somebody else one first.")),
-        "gone": ("name", form._("There is no such member: perhaps somebody has deleted them.")),
+        "gone": ("", form._("There is no such member: perhaps somebody has deleted them.")),
         "bad-password": ("password", form._("This password cannot be used.")),
     }[error.reason]
     form.refuse(name, error.reason, sentence)
@@ -159,7 +159,7 @@ async def delete(request: Request, number: int) -> HTTPResponse:
     someone = await _someone(request, number)
     form = Fields(request)
     if someone.id == user.id:
-        form.refuse("confirmed", "oneself", form._("You cannot delete yourself: another administrator can."))
+        form.refuse("", "oneself", form._("You cannot delete yourself: another administrator can."))
     elif form.raw("confirmed") != "1":
         form.refuse("confirmed", "unconfirmed", form._("Tick this to delete."))
     else:

@@ -41,17 +41,6 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
-class Coming:
-    """An opening or a closure to come. Fields as in Announce and Stored."""
-
-    value: str
-    begins: datetime
-    ends: datetime
-    note: str | None
-    user: str
-
-
-@dataclass(frozen=True, slots=True)
 class View:
     """The state as a page shows it."""
 
@@ -67,7 +56,7 @@ class View:
     message: Words | None
     people: int
     names: list[str]
-    coming: list[Coming]
+    coming: list[tuple[Announce, Stored]]
 
 
 TREND_SPAN = timedelta(hours=1)  # looked back
@@ -94,14 +83,14 @@ def is_of(event: Event, sensor: int) -> TypeGuard[Temperature]:
     return isinstance(event, Temperature) and event.sensor == sensor
 
 
-def coming(state: State, now: datetime) -> list[Coming]:
+def coming(state: State, now: datetime) -> list[tuple[Announce, Stored]]:
     """Return what was announced and is not over, in the order it begins."""
-    found = []
-    for stored in state.announced.values():
-        if stored and stored.until and stored.until > now and isinstance(stored.event, Announce):
-            who = stored.author or stored.source
-            found.append(Coming(stored.event.value, stored.event.begins, stored.until, stored.note, who))
-    return sorted(found, key=lambda each: each.begins)
+    found = [
+        (stored.event, stored)
+        for stored in state.announced.values()
+        if stored and isinstance(stored.event, Announce) and stored.until and stored.until > now
+    ]
+    return sorted(found, key=lambda each: (each[0].begins, each[1].seq))
 
 
 def view(state: State, fresh: Freshness, config: Config, listed: Mapping[int, str]) -> View:

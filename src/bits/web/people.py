@@ -17,7 +17,9 @@ from bits.events import Enter, Leave, Stored
 from bits.web import context, users
 from bits.web.admin import committed, page, see_other, signed_in, to_the_door
 from bits.web.auth import client_address, log, member
-from bits.web.route import field, form, get
+from bits.web.fields import Fields
+from bits.web.query import ID_MOST, whole
+from bits.web.route import form, get
 from bits.web.users import User
 
 bp = Blueprint("people")
@@ -89,30 +91,56 @@ async def roster(request: Request) -> HTTPResponse:
 # --- a member's devices
 
 
-def _refused(request: Request, error: DeviceError) -> str:
-    context.of(request).counters[f'devices_refused_total{{reason="{error.reason}"}}'] += 1
-    return error.reason
+def _refuse(form: Fields, reason: str) -> None:
+    """Say why a device is not registered or not deleted, beside a field where it concerns one."""
+    _ = form._
+    name, sentence = {
+        "bad-mac": ("mac", _("This is no MAC address of a device: expected one like 00:1b:63:84:45:e6.")),
+        "bad-label": ("label", _("The name has 1 to 64 characters that can be shown.")),
+        "bad-link": ("", _("This link was not made by the router of the space.")),
+        "old-link": (
+            "",
+            _("This link is older than ten minutes: open the router’s page about your device again."),
+        ),
+        "no-key": ("", _("This server knows no key for devices (mac_key is not set).")),
+        "registered": ("mac" if form.raw("mac") else "", _("This device is registered already.")),
+        "too-many": ("", _("You have %(most)s devices, which is the most: delete one first.")),
+        "randomised": ("confirmed", _("This address is randomised: tick this to register it as it is.")),
+        "gone": ("", _("This device is not among yours.")),
+    }[reason]
+    form.refuse(name, reason, sentence, most=MOST)
 
 
-async def _devices(request: Request, user: User, **values: Any) -> HTTPResponse:
+async def _devices(
+    request: Request,
+    user: User,
+    form: Fields | None = None,
+    *,
+    link: Mapping[str, str] | None = None,
+    randomised: bool = False,
+) -> HTTPResponse:
+    """Show a member's devices.
+
+    Args:
+        link: the router's, whose device is to be registered.
+        randomised: its address is, or the one that was typed.
+    """
     ctx = context.of(request)
     about = ctx.presence.state.devices
     rows = [
         {"id": each.id, "label": each.label, "created": each.created, "is_about": each.digest in about}
         for each in await ctx.devices.of(user.id)
     ]
-    shown = {"link": None, "refused": None, "done": None, "label": "", "mac": "", "ask": False} | values
     return page(
         request,
         "devices.html",
-        status=400 if shown["refused"] else 200,
-        user=user,
+        form=form,
         devices=rows,
-        most=MOST,
         can_type=ctx.config.mac_key is not None,
         opens=ctx.config.mac_opens,
         closes=ctx.config.mac_closes,
-        **shown,
+        link=link,
+        randomised=randomised,
     )
 
 
@@ -123,16 +151,18 @@ async def devices_page(request: Request) -> HTTPResponse:
     if user is None:
         return to_the_door(request)
     ctx = context.of(request)
-    fields = {name: str(request.args.get(name, "")) for name in LINK}
-    if not any(fields.values()):
-        return await _devices(request, user, done=request.args.get("done"))
+    given = {name: str(request.args.get(name, "")) for name in LINK}
+    if not any(given.values()):
+        return await _devices(request, user)
     try:
-        link = read_link(fields, ctx.config.mac_key, datetime.now(UTC))
+        link = read_link(given, ctx.config.mac_key, datetime.now(UTC))
         if ctx.devices.owner(link.digest):
             raise DeviceError("registered")
     except DeviceError as error:
-        return await _devices(request, user, refused=_refused(request, error))
-    return await _devices(request, user, link=fields, ask=link.randomised)
+        form = Fields(request, "devices")
+        _refuse(form, error.reason)
+        return await _devices(request, user, form)
+    return await _devices(request, user, link=given, randomised=link.randomised)
 
 
 @bp.post("/devices")
@@ -142,32 +172,25 @@ async def add_device(request: Request) -> HTTPResponse:
     if isinstance(user, HTTPResponse):
         return user
     ctx = context.of(request)
-    fields = {name: field(request, name) for name in LINK}
-    label, mac = field(request, "label"), field(request, "mac")
+    form = Fields(request, "devices")
+    given = {name: form.raw(name) for name in LINK}
+    mac = form.raw("mac")
     link: Link | None = None
     randomised = False
     try:
-        if any(fields.values()):
-            link = read_link(fields, ctx.config.mac_key, datetime.now(UTC))
+        if any(given.values()):
+            link = read_link(given, ctx.config.mac_key, datetime.now(UTC))
             name, randomised = link.digest, link.randomised
         elif ctx.config.mac_key is None:
             raise DeviceError("no-key")
         else:
             name, randomised = digest(mac, ctx.config.mac_key), is_randomised(mac)
-        if randomised and field(request, "confirmed") != "1":
+        if randomised and form.raw("confirmed") != "1":
             raise DeviceError("randomised")
-        await ctx.devices.add(user.id, name, label)
+        await ctx.devices.add(user.id, name, form.raw("label"))
     except DeviceError as error:
-        refused = _refused(request, error)
-        return await _devices(
-            request,
-            user,
-            refused=refused,
-            link=fields if link else None,
-            label=label[:100],
-            mac=mac[:40],
-            ask=randomised,
-        )
+        _refuse(form, error.reason)
+        return await _devices(request, user, form, link=given if link else None, randomised=randomised)
     if link:
         await committed(ctx.devices.here(name))  # it was on the space's network just now
     return see_other("/devices?done=added")
@@ -178,13 +201,12 @@ async def remove_device(request: Request) -> HTTPResponse:
     user = await signed_in(request)
     if isinstance(user, HTTPResponse):
         return user
-    given = field(request, "id")
+    form = Fields(request, "devices")
     try:
-        if not (given.isascii() and given.isdecimal() and len(given) <= 9):
-            raise DeviceError("gone")
-        left = await context.of(request).devices.remove(user.id, int(given))
+        left = await context.of(request).devices.remove(user.id, whole(form.raw("id"), 1, ID_MOST) or 0)
     except DeviceError as error:
-        return await _devices(request, user, refused=_refused(request, error))
+        _refuse(form, error.reason)
+        return await _devices(request, user, form)
     await committed(left)
     return see_other("/devices?done=removed")
 
@@ -192,7 +214,7 @@ async def remove_device(request: Request) -> HTTPResponse:
 # --- the router's list
 
 
-def _refuse(request: Request, reason: str, error: SanicException) -> SanicException:
+def _turned_away(request: Request, reason: str, error: SanicException) -> SanicException:
     context.of(request).counters[f'macupdates_refused_total{{reason="{reason}"}}'] += 1
     log.warning("/macupdate from %s: refused, %s", client_address(request), reason)
     return error
@@ -209,14 +231,14 @@ def _digests(request: Request, given: str) -> dict[str, None]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, list):
-        raise _refuse(request, "bad-list", BadRequest("macs: expected a JSON list of digests."))
+        raise _turned_away(request, "bad-list", BadRequest("macs: expected a JSON list of digests."))
     if len(found) > MOST_ABOUT:
         said = f"macs has {len(found)} digests: expected at most {MOST_ABOUT}."
-        raise _refuse(request, "too-many", BadRequest(said))
+        raise _turned_away(request, "too-many", BadRequest(said))
     for index, each in enumerate(found):
         if not isinstance(each, str) or not DIGEST.fullmatch(each):
             said = f"macs, number {index}: expected 64 hexadecimal digits in lower case."
-            raise _refuse(request, "bad-digest", BadRequest(said))
+            raise _turned_away(request, "bad-digest", BadRequest(said))
     return dict.fromkeys(found)
 
 
@@ -226,13 +248,13 @@ async def take_list(request: Request) -> HTTPResponse:
     ctx = context.of(request)
     if ctx.config.mac_password is None:
         said = "This server takes no lists of devices: mac_password is not set."
-        raise _refuse(request, "not-offered", NotFound(said))
+        raise _turned_away(request, "not-offered", NotFound(said))
     try:
         fields = form(request)
     except ValueError:
-        raise _refuse(request, "bad-form", BadRequest("Expected a form with password and macs.")) from None
+        raise _turned_away(request, "bad-form", BadRequest("Expected a form with password and macs.")) from None
     password = fields.get("password", [""])[0]
     if not hmac.compare_digest(password.encode(), ctx.config.mac_password.encode()):
-        raise _refuse(request, "wrong-password", Forbidden("The password is wrong."))
+        raise _turned_away(request, "wrong-password", Forbidden("The password is wrong."))
     await committed(ctx.devices.about(_digests(request, fields.get("macs", [""])[0])))
     return text("ok\n")

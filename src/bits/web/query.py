@@ -9,6 +9,16 @@ from sanic import BadRequest, Request
 
 from bits.web.words import N_
 
+SEQ_MOST = 2**63 - 1
+ID_MOST = 2**31 - 1  # of a row in any table but the log
+
+
+def whole(given: str, low: int, high: int) -> int | None:
+    """Read a decimal number; None where it is no whole one from low to high."""
+    # isdecimal takes any script's digits and int() an unbounded length: neither is wanted here.
+    is_one = given.isascii() and given.isdecimal() and len(given) <= 19 and low <= int(given) <= high
+    return int(given) if is_one else None
+
 
 @overload
 def integer(request: Request, name: str, default: int, low: int, high: int) -> int: ...
@@ -23,8 +33,8 @@ def integer(request: Request, name: str, default: int | None, low: int, high: in
     given = request.args.get(name)
     if given is None:
         return default
-    # isdecimal takes any script's digits and int() an unbounded length: neither is wanted here.
-    if not (given.isascii() and given.isdecimal() and len(given) <= 19 and low <= int(given) <= high):
+    number = whole(str(given), low, high)
+    if number is None:
         expected = N_(
             "%(name)s=%(given)s: expected a whole number from %(low)s to %(high)s.",
             name=name,
@@ -33,7 +43,7 @@ def integer(request: Request, name: str, default: int | None, low: int, high: in
             high=high,
         )
         raise BadRequest(expected)
-    return int(given)
+    return number
 
 
 def seconds(request: Request, name: str, high: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from sanic import Blueprint, HTTPResponse, Request
 
@@ -11,30 +11,35 @@ from bits.tokens import LABEL_LENGTH, MOST, SCOPES, TokenError
 from bits.web import context
 from bits.web.admin import page, see_other, signed_in, to_the_door
 from bits.web.auth import member
-from bits.web.route import field, form, get
+from bits.web.fields import Fields
+from bits.web.query import ID_MOST, whole
+from bits.web.route import form as every_field
+from bits.web.route import get
 from bits.web.users import User
 
 bp = Blueprint("tokens")
 
 
-async def _tokens(request: Request, user: User, *, status: int = 200, **values: Any) -> HTTPResponse:
-    shown = {"made": None, "refused": None, "done": None, "label": "", "chosen": ()} | values
+async def _tokens(
+    request: Request, user: User, form: Fields | None = None, *, made: str = "", chosen: Sequence[str] = ()
+) -> HTTPResponse:
     rows = await tokens.of(context.of(request).engine, user.id)
     return page(
-        request,
-        "tokens.html",
-        status=status,
-        tokens=rows,
-        scopes=SCOPES,
-        most=MOST,
-        longest=LABEL_LENGTH,
-        **shown,
+        request, "tokens.html", form=form, tokens=rows, scopes=SCOPES, longest=LABEL_LENGTH, made=made, chosen=chosen
     )
 
 
-def _refused(request: Request, reason: str) -> str:
-    context.of(request).counters[f'tokens_refused_total{{reason="{reason}"}}'] += 1
-    return reason
+def _refuse(form: Fields, reason: str) -> None:
+    """Say why a token is not made or not revoked, beside a field where it concerns one."""
+    _ = form._
+    name, sentence = {
+        "bad-label": ("label", _("The name has 1 to 64 characters that can be shown.")),
+        "no-scope": ("scope", _("Choose at least one thing that the token may do.")),
+        "bad-scope": ("scope", _("A token cannot be given that right.")),
+        "too-many": ("", _("You have %(most)s tokens, which is the most: revoke one first.")),
+        "gone": ("", _("This token is not among yours.")),
+    }[reason]
+    form.refuse(name, reason, sentence, most=MOST)
 
 
 @get(bp, "/tokens")
@@ -43,7 +48,7 @@ async def tokens_page(request: Request) -> HTTPResponse:
     user = await member(request)
     if user is None:
         return to_the_door(request)
-    return await _tokens(request, user, done=request.args.get("done"))
+    return await _tokens(request, user)
 
 
 @bp.post("/tokens")
@@ -52,12 +57,13 @@ async def make(request: Request) -> HTTPResponse:
     user = await signed_in(request)
     if isinstance(user, HTTPResponse):
         return user
-    label, chosen = field(request, "label"), tuple(form(request).get("scope", []))
+    form = Fields(request, "tokens")
+    chosen = tuple(every_field(request).get("scope", []))
     try:
-        made = await tokens.create(context.of(request).engine, user.id, label, chosen)
+        made = await tokens.create(context.of(request).engine, user.id, form.raw("label"), chosen)
     except TokenError as error:
-        refused = _refused(request, error.reason)
-        return await _tokens(request, user, status=400, refused=refused, label=label[:100], chosen=chosen)
+        _refuse(form, error.reason)
+        return await _tokens(request, user, form, chosen=chosen)
     return await _tokens(request, user, made=made)
 
 
@@ -66,8 +72,9 @@ async def revoke(request: Request) -> HTTPResponse:
     user = await signed_in(request)
     if isinstance(user, HTTPResponse):
         return user
-    given = field(request, "id")
-    is_number = given.isascii() and given.isdecimal() and len(given) <= 9
-    if not (is_number and await tokens.revoke(context.of(request).engine, user.id, int(given))):
-        return await _tokens(request, user, status=400, refused=_refused(request, "gone"))
+    form = Fields(request, "tokens")
+    number = whole(form.raw("id"), 1, ID_MOST) or 0
+    if not await tokens.revoke(context.of(request).engine, user.id, number):
+        _refuse(form, "gone")
+        return await _tokens(request, user, form)
     return see_other("/tokens?done=revoked")

@@ -23,17 +23,18 @@ from bits.web.auth import SESSION, check_origin, is_form, member
 from bits.web.body import Body
 from bits.web.context import Context
 from bits.web.differences import Line, differences
+from bits.web.fields import Fields
 from bits.web.large import read_body
 from bits.web.markup import Rendered, render, title_of
 from bits.web.pages import COOKIE_VARIES
 from bits.web.reader import language_of
+from bits.web.refusals import refused, sentence
 from bits.web.route import field, get
 from bits.web.users import User
 from bits.web.words import N_
 from bits.wiki import (
     COMMENT_LENGTH,
     FILE_BYTES,
-    FILES_BYTES,
     MARK,
     PAGE_BYTES,
     QUERY_LENGTH,
@@ -52,7 +53,8 @@ from bits.wiki import (
 
 bp = Blueprint("wiki")
 
-FORM_BYTES = 4 * PAGE_BYTES  # a form writes a letter with up to three times its bytes
+# A form writes a letter in up to nine: what the textarea lets through comes back, however much too long.
+FORM_BYTES = 9 * PAGE_BYTES + 16 * 1024
 UPLOAD_BYTES = FILE_BYTES + 16 * 1024
 PARTS = 8  # of a form with a picture, with the line at its end
 PART_HEAD = 2048  # bytes: a file's name may have a thousand
@@ -137,17 +139,6 @@ class Shelf:
             return rendered
 
 
-def _refuse(request: Request, what: str, reason: str) -> str:
-    context.of(request).counters[f'{what}_refused_total{{reason="{reason}"}}'] += 1
-    return reason
-
-
-def _sentence(request: Request, reason: str) -> str:
-    """Say a reason in the reader's language, as the pages do."""
-    template = context.of(request).renderer.environments[language_of(request)].get_template("_wiki.html")
-    return str(template.module.refusal(reason))  # type: ignore[attr-defined]
-
-
 def _slug(given: str) -> str:
     try:
         return check_slug(given)
@@ -155,9 +146,9 @@ def _slug(given: str) -> str:
         raise NotFound(N_("There is no such page.")) from None
 
 
-def _number(given: str) -> int:
+def _number(request: Request, name: str) -> int:
     """Read the number of a revision in a form; 0 where it is none."""
-    return int(given) if given.isascii() and given.isdecimal() and len(given) <= 9 else 0
+    return query.whole(field(request, name), 1, query.ID_MOST) or 0
 
 
 # --- reading
@@ -202,13 +193,13 @@ async def index(request: Request) -> HTTPResponse:
     return await _index(request, str(request.args.get("q", "")))
 
 
-async def _index(request: Request, words: str, *, title: str = "", refused: str = "") -> HTTPResponse:
+async def _index(request: Request, words: str, form: Fields | None = None, *, title: str = "") -> HTTPResponse:
     ctx = context.of(request)
     offset = query.integer(request, "offset", 0, 0, 1_000_000)
     values: dict[str, Any] = {"found": None, "pages": [], "older": False}
     if len(words) > QUERY_LENGTH:
-        refused = _refuse(request, "wiki", "long-query")
-    elif words.strip():
+        form = refused(request, "long-query")
+    if not form and words.strip():
         found = await ctx.wiki.search(words)
         values["found"] = [(each.slug, each.title, _marked(each.snippet)) for each in found]
     else:
@@ -217,7 +208,7 @@ async def _index(request: Request, words: str, *, title: str = "", refused: str 
     return page(
         request,
         "wiki_index.html",
-        status=400 if refused else 200,
+        form=form,
         current="wiki",
         q=words[: QUERY_LENGTH + 1],
         offset=offset,
@@ -225,8 +216,6 @@ async def _index(request: Request, words: str, *, title: str = "", refused: str 
         limits={"query": QUERY_LENGTH, "title": TITLE_LENGTH},
         is_member=SESSION in request.cookies,
         title=title[:TITLE_LENGTH],
-        refused=refused,
-        done=request.args.get("done"),
         **values,
     )
 
@@ -239,7 +228,7 @@ async def new(request: Request) -> HTTPResponse:
     title = " ".join(str(request.args.get("title", "")).split())
     slug = slug_of(title) if len(title) <= TITLE_LENGTH else ""
     if not slug:
-        return await _index(request, "", title=title, refused=_refuse(request, "wiki", "bad-title"))
+        return await _index(request, "", refused(request, "bad-title"), title=title)
     if await context.of(request).wiki.head(slug):
         return see_other(address_of(slug))
     return see_other(f"/wiki/{slug}/edit?" + urlencode({"title": title}))
@@ -249,9 +238,9 @@ async def new(request: Request) -> HTTPResponse:
 
 
 async def _edit(
-    request: Request, slug: str, source: str, base: int, *, status: int = 200, refused: str = "", **values: Any
+    request: Request, slug: str, source: str, base: int, *, status: int = 200, reason: str = "", **values: Any
 ) -> HTTPResponse:
-    shown = {"comment": "", "preview": None, "conflict": None, "changes": []} | values
+    shown = {"comment": "", "preview": None, "conflict": None, "changes": None} | values
     return page(
         request,
         "wiki_edit.html",
@@ -261,8 +250,9 @@ async def _edit(
         address=address_of(slug),
         source=source,
         base=base,
-        refused=_refuse(request, "wiki", refused) if refused else "",
-        kibibytes=PAGE_BYTES // 1024,
+        form=refused(request, reason) if reason else None,
+        signed_out=reason == "signed-out",
+        text_length=PAGE_BYTES,
         comment_length=COMMENT_LENGTH,
         **shown,
     )
@@ -278,7 +268,7 @@ async def edit(request: Request, slug: str) -> HTTPResponse:
     now = await ctx.wiki.current(slug)
     if not user.admin and await ctx.wiki.is_locked(slug):
         source, base = (now.text, now.id) if now else ("", 0)
-        return await _edit(request, slug, source, base, status=403, refused="locked")
+        return await _edit(request, slug, source, base, status=403, reason="locked")
     if now:
         return await _edit(request, slug, now.text, now.id)
     title = str(request.args.get("title", ""))[:TITLE_LENGTH]
@@ -291,10 +281,10 @@ async def _read_text(request: Request) -> User | None:
     if await read_body(request, FORM_BYTES if user else request.app.config.REQUEST_MAX_SIZE):
         return user
     if user is None:
-        _refuse(request, "wiki", "signed-out")
+        refused(request, "signed-out")
         raise Forbidden(N_("You are signed out, and this text is too long to be kept: go back, copy it, and sign in."))
-    _refuse(request, "wiki", "too-long")
-    raise PayloadTooLarge(f"The text is too long: a page has at most {PAGE_BYTES // 1024} KiB.")
+    refused(request, "too-long")
+    raise PayloadTooLarge(N_("The text is far too long for a page: go back and shorten it."))
 
 
 @bp.post("/wiki/<slug:str>/edit", stream=True)
@@ -305,12 +295,12 @@ async def save(request: Request, slug: str) -> HTTPResponse:
     user = await _read_text(request)
     ctx = context.of(request)
     source, comment = field(request, "text"), field(request, "comment")
-    base = _number(field(request, "base"))
+    base = _number(request, "base")
     shown: dict[str, Any] = {"comment": comment[: COMMENT_LENGTH + 1]}
     if user is None:
-        return await _edit(request, slug, source, base, status=403, refused="signed-out", **shown)
+        return await _edit(request, slug, source, base, status=403, reason="signed-out", **shown)
     if not is_form(request, field(request, "csrf")):
-        return await _edit(request, slug, source, base, status=403, refused="old-form", **shown)
+        return await _edit(request, slug, source, base, status=403, reason="old-form", **shown)
     try:
         source = tidy(source)
         rendered = await _render(ctx, source, patience=PATIENCE)
@@ -328,12 +318,12 @@ async def save(request: Request, slug: str) -> HTTPResponse:
         )
     except WikiError as error:
         status = 403 if error.reason == "locked" else 400
-        return await _edit(request, slug, source, base, status=status, refused=error.reason, **shown)
+        return await _edit(request, slug, source, base, status=status, reason=error.reason, **shown)
     except Conflict as conflict:
         now = conflict.current
         changes = await _compare(now.text if now else "", source)
         shown |= {"conflict": now, "changes": changes}
-        return await _edit(request, slug, source, now.id if now else 0, status=409, refused="conflict", **shown)
+        return await _edit(request, slug, source, now.id if now else 0, status=409, reason="conflict", **shown)
     return see_other(f"{address_of(slug)}?done={'saved' if saved else 'same'}")
 
 
@@ -347,7 +337,8 @@ async def preview(request: Request) -> HTTPResponse:
     try:
         rendered = await _render(context.of(request), tidy(field(request, "text")), patience=PATIENCE)
     except WikiError as error:
-        return text(_sentence(request, _refuse(request, "wiki", error.reason)), status=400)
+        refused(request, error.reason)
+        return text(sentence(request, error.reason), status=400)
     return html(rendered.html, headers={"Cache-Control": "no-store"})
 
 
@@ -362,16 +353,17 @@ async def history(request: Request, slug: str) -> HTTPResponse:
     return await _history(request, _slug(slug), user)
 
 
-async def _history(request: Request, slug: str, user: User, refused: str = "") -> HTTPResponse:
+async def _history(request: Request, slug: str, user: User, form: Fields | None = None) -> HTTPResponse:
     ctx = context.of(request)
-    before = query.integer(request, "before", None, 1, 2**31 - 1)
+    before = query.integer(request, "before", None, 1, query.ID_MOST)
     revisions = await ctx.wiki.history(slug, before=before, limit=LISTED + 1)
     if not revisions and before is None:
         raise NotFound(N_("There is no such page."))
     return page(
         request,
         "wiki_history.html",
-        status=409 if refused else 200,
+        status=409 if form else 200,
+        form=form,
         current="wiki",
         slug=slug,
         address=address_of(slug),
@@ -379,13 +371,11 @@ async def _history(request: Request, slug: str, user: User, refused: str = "") -
         revisions=revisions[:LISTED],
         older=revisions[LISTED - 1].id if len(revisions) > LISTED else None,
         user=user,
-        refused=refused,
-        done=request.args.get("done"),
     )
 
 
 async def _revision(request: Request, slug: str, name: str) -> Revision:
-    number = query.integer(request, name, 0, 1, 2**31 - 1)
+    number = query.integer(request, name, 0, 1, query.ID_MOST)
     found = await context.of(request).wiki.revision(slug, number)
     if found is None:
         raise NotFound(N_("There is no such page."))
@@ -432,7 +422,7 @@ async def restore(request: Request, slug: str) -> HTTPResponse:
         return user
     ctx = context.of(request)
     slug = _slug(slug)
-    old = await ctx.wiki.revision(slug, _number(field(request, "revision")))
+    old = await ctx.wiki.revision(slug, _number(request, "revision"))
     if old is None or old.deleted:
         raise NotFound(N_("There is no such page."))
     said = ctx.renderer.gettext(language_of(request))(N_("Restored: as of {when}"))
@@ -444,24 +434,24 @@ async def restore(request: Request, slug: str) -> HTTPResponse:
             title=old.title,
             author=user.name,
             comment=said.format(when=when),
-            base=_number(field(request, "base")),
+            base=_number(request, "base"),
             at=datetime.now(UTC),
             admin=user.admin,
         )
     except WikiError as error:
-        return await _history(request, slug, user, _refuse(request, "wiki", error.reason))
+        return await _history(request, slug, user, refused(request, error.reason))
     except Conflict:
-        return await _history(request, slug, user, _refuse(request, "wiki", "conflict"))
+        return await _history(request, slug, user, refused(request, "conflict"))
     return see_other(f"{address_of(slug)}?done=restored")
 
 
-# --- for admins
+# --- for administrators
 
 
 async def _admin(request: Request) -> User | HTTPResponse:
     user = await signed_in(request)
     if isinstance(user, User) and not user.admin:
-        raise Forbidden(N_("Only admins may do that."))
+        raise Forbidden(N_("Only administrators may do that."))
     return user
 
 
@@ -471,11 +461,11 @@ async def remove(request: Request, slug: str) -> HTTPResponse:
     if isinstance(user, HTTPResponse):
         return user
     slug = _slug(slug)
-    base = _number(field(request, "base"))
+    base = _number(request, "base")
     try:
         await context.of(request).wiki.remove(slug, author=user.name, base=base, at=datetime.now(UTC))
     except Conflict:
-        return await _history(request, slug, user, _refuse(request, "wiki", "conflict"))
+        return await _history(request, slug, user, refused(request, "conflict"))
     return see_other(f"/wiki/{slug}/history?done=deleted")
 
 
@@ -492,23 +482,20 @@ async def lock(request: Request, slug: str) -> HTTPResponse:
 # --- pictures
 
 
-async def _files(request: Request, user: User, refused: str = "") -> HTTPResponse:
+async def _files(request: Request, user: User, form: Fields | None = None) -> HTTPResponse:
     offset = query.integer(request, "offset", 0, 0, 1_000_000)
     files = await context.of(request).wiki.files(offset=offset, limit=LISTED + 1)
     return page(
         request,
         "wiki_files.html",
-        status=400 if refused else 200,
+        form=form,
         current="wiki",
         files=files[:LISTED],
         offset=offset,
         listed=LISTED,
         older=len(files) > LISTED,
         user=user,
-        refused=refused,
         mebibytes=FILE_BYTES // 2**20,
-        all_mebibytes=FILES_BYTES // 2**20,
-        done=request.args.get("done"),
     )
 
 
@@ -547,7 +534,7 @@ async def upload(request: Request) -> HTTPResponse:
     fits = await read_body(request, UPLOAD_BYTES if user else 0)  # strangers fill no memory
     as_json = "application/json" in request.headers.get("accept", "")
     if user is None:
-        return json({"refused": _sentence(request, "signed-out")}, status=403) if as_json else see_other("/login")
+        return json({"refused": sentence(request, "signed-out")}, status=403) if as_json else see_other("/login")
     ctx = context.of(request)
     try:
         if not fits:
@@ -560,10 +547,10 @@ async def upload(request: Request) -> HTTPResponse:
             picture.digest, picture.kind, picture.data, author=user.name, at=datetime.now(UTC)
         )
     except WikiError as error:
-        reason = _refuse(request, "uploads", error.reason)
+        form = refused(request, error.reason, "uploads")
         if as_json:
-            return json({"refused": _sentence(request, reason)}, status=400)
-        return await _files(request, user, reason)
+            return json({"refused": form.errors["file"]}, status=400)
+        return await _files(request, user, form)
     return json({"url": file.url}, status=201) if as_json else see_other("/wiki/files?done=uploaded")
 
 
