@@ -185,7 +185,8 @@ class Emulator:
                 *lines, waiting = (waiting + data).split(b"\n")
                 with self.changed:
                     for line in lines:
-                        self._show(line.decode("ascii", "replace"))
+                        with suppress(ValueError, IndexError):  # a reset has cut it short
+                            self._show(line.decode("ascii", "replace"))
                     self.changed.notify_all()
 
     def _show(self, line: str) -> None:

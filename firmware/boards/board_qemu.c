@@ -153,10 +153,11 @@ uint16_t board_adc(unsigned sensor)
 
 void board_booted(enum boot boot)
 {
+    /* On a line of its own, since the reset may have cut another short. */
     static const char *const words[] = {
-        [BOOT_COLD] = "boot cold", [BOOT_WARM] = "boot warm", [BOOT_WATCHDOG] = "boot watchdog",
+        [BOOT_COLD] = "\nboot cold", [BOOT_WARM] = "\nboot warm", [BOOT_WATCHDOG] = "\nboot watchdog",
     };
-    char told[16];
+    char told[20];
 
     tell(told, text_put(told, words[boot]));
 }
