@@ -12,11 +12,26 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bits import schema, tasks
+from bits.events import Stored
+from bits.state import State
 from bits.store import reading
 
 log = logging.getLogger("bits.roster")
 
 EVERY = 30.0  # seconds until what another node or the command line has changed is noticed
+
+
+def signer(stored: Stored, listed: Mapping[int, str]) -> str | None:
+    """Return whose name an event bears for everybody: its author's, where that may be read.
+
+    Messages and announcements are signed by name whoever their author is: this is for everything else.
+    """
+    return stored.author if stored.author in listed.values() else None
+
+
+def names_of(state: State, listed: Mapping[int, str]) -> list[str]:
+    """Return the names of those who are in, as far as everybody may read them."""
+    return sorted(listed[person] for person in state.people if person in listed)
 
 
 class Roster:

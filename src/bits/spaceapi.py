@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from bits.config import Config
 from bits.events import Temperature
+from bits.roster import names_of, signer
 from bits.state import Freshness, State
 
 Url = Annotated[str, Meta(pattern=r"^https?://[^\s/]+")]
@@ -143,8 +144,7 @@ def _door(state: State, fresh: Freshness, listed: Mapping[int, str], origin: str
     if status is None:
         return door
     door.lastchange = int(status.at.timestamp())
-    if status.author in listed.values():
-        door.trigger_person = status.author or UNSET
+    door.trigger_person = signer(status, listed) or UNSET
     if not fresh.unknown:
         door.open = state.value == "open"
         # The SpaceAPI knows two states; the third is told in words.
@@ -162,8 +162,7 @@ def _sensors(config: Config, state: State, listed: Mapping[int, str], now: datet
         for sensor, stored in sorted(state.sensors.items())
         if isinstance(stored.event, Temperature) and (oldest is None or stored.at >= oldest)
     ]
-    names = sorted(listed[person] for person in state.people if person in listed)
-    return Sensors(temperature or UNSET, [People(len(state.people), names or UNSET)])
+    return Sensors(temperature or UNSET, [People(len(state.people), names_of(state, listed) or UNSET)])
 
 
 def problem(data: bytes) -> str | None:

@@ -14,6 +14,7 @@ from sanic import Blueprint, HTTPResponse, Request
 
 from bits.events import AUTO, BRIDGE, MAC, WEB, Announce, Message, Status, Stored, Withdraw
 from bits.forecast.slots import midnight
+from bits.roster import signer
 from bits.store import Store
 from bits.web import atom, context, ical, query
 from bits.web.address import origin
@@ -119,7 +120,7 @@ class Words:
         self.moment: Callable[[datetime], str] = ctx.renderer.environments[language].filters["moment"]
         self.language = language
         self.space = ctx.config.space_name
-        self._listed: Collection[str] = ctx.roster.listed.values()
+        self._listed = ctx.roster.listed
 
     def status(self, value: str) -> str:
         _ = self.gettext
@@ -132,7 +133,7 @@ class Words:
 
     def who(self, stored: Stored) -> str:
         """Who set a status: a member only where they want that known."""
-        return stored.author if stored.author in self._listed and stored.author else self.source(stored.source)
+        return signer(stored, self._listed) or self.source(stored.source)
 
     def span(self, begins: datetime, ends: datetime | None) -> str:
         return f"{self.moment(begins)} – {self.moment(ends)}" if ends else self.moment(begins)

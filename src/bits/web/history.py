@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
@@ -16,6 +16,7 @@ from sanic import BadRequest, Blueprint, HTTPResponse, Request
 from bits.counters import Counters
 from bits.events import AUTO, BRIDGE, MAC, WEB, Late, Stored
 from bits.history import BEGINNING, KINDS, Filter, Place, newer, older
+from bits.roster import signer
 from bits.web import context, query
 from bits.web.body import Body
 from bits.web.context import Context
@@ -224,12 +225,10 @@ async def by_place(ctx: Context, wanted: Filter, before: Place | None, after: Pl
     )
 
 
-def shown(stored: Stored, names: frozenset[str]) -> dict[str, Any]:
+def shown(stored: Stored, listed: Mapping[int, str]) -> dict[str, Any]:
     """Choose what a page shows of an entry; a status has the name of who set it only if everybody may read that."""
     kind = HISTORY_KINDS[type(stored.event)]
-    user = stored.author
-    if kind not in ("message", "announcement") and user not in names:
-        user = None
+    user = stored.author if kind in ("message", "announcement") else signer(stored, listed)
     return {
         "kind": kind,
         "event": stored.event,
@@ -301,12 +300,12 @@ async def log(request: Request) -> HTTPResponse:
             found = {"log": [write(stored) for stored in page.entries]}
             data = encode(found | {name: to for name, to in links.items() if to})
             return Body(data, "application/json; charset=utf-8", vary="Accept-Encoding")
-        names = frozenset(ctx.roster.listed.values())
+        listed = ctx.roster.listed
         return await ctx.renderer.long_page(
             "log.html",
             language,
             current="log",
-            entries=[shown(stored, names) for stored in page.entries],
+            entries=[shown(stored, listed) for stored in page.entries],
             links={name: link(getattr(page, name)) for name in ("newest", "newer", "older", "oldest")},
             is_live=not (problem or offset) and page.newest is None and chosen.day in (None, today),
             seq=seq,

@@ -11,6 +11,7 @@ from sanic import Blueprint, HTTPResponse, NotFound, Request
 
 from bits.config import Config
 from bits.events import Announce, Event, Message, Stored, Temperature
+from bits.roster import names_of, signer
 from bits.state import Freshness, State
 from bits.web import context
 from bits.web.body import LANGUAGE_VARIES, Body
@@ -116,7 +117,7 @@ def view(state: State, fresh: Freshness, config: Config, listed: Mapping[int, st
         value=(not fresh.unknown and state.value) or "unknown",
         since=status.at if status else None,
         source=status.source if status else "",
-        user=status.author if status and status.author and status.author in listed.values() else "",
+        user=(status and signer(status, listed)) or "",
         note=status.note if status else None,
         until=status.until if status else None,
         stale=fresh.stale,
@@ -124,7 +125,7 @@ def view(state: State, fresh: Freshness, config: Config, listed: Mapping[int, st
         sensors=sensors,
         message=message,
         people=len(state.people),
-        names=sorted(listed[person] for person in state.people if person in listed),
+        names=names_of(state, listed),
         coming=coming(state, datetime.now(UTC)),
     )
 

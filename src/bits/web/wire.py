@@ -23,6 +23,7 @@ from bits.events import (
     Temperature,
     Withdraw,
 )
+from bits.roster import names_of, signer
 from bits.state import Freshness, State
 
 Json = dict[str, Any]
@@ -77,8 +78,8 @@ class Wire:
             "modifiedby": stored.source,
             "value": "unknown" if unknown else stored.event.value,
         }
-        if stored.author and stored.author in self._listed().values():
-            status["user"] = stored.author
+        if name := signer(stored, self._listed()):
+            status["user"] = name
         if stored.note:
             status["note"] = stored.note
         if stored.until:
@@ -104,8 +105,7 @@ class Wire:
 
     def people(self, state: State) -> Json:
         """Return how many are in; and the names of those of them who want that."""
-        listed = self._listed()
-        names = sorted(listed[person] for person in state.people if person in listed)
+        names = names_of(state, self._listed())
         return {"count": len(state.people)} | ({"names": names} if names else {})
 
     def announced(self, state: State) -> list[Json]:

@@ -13,6 +13,7 @@ from sanic import Blueprint, HTTPResponse, Request
 from bits import events, rollup
 from bits.events import WEB, Report, Stored
 from bits.history import Filter, older
+from bits.roster import names_of
 from bits.state import ANNOUNCED, State
 from bits.tokens import Token
 from bits.web import context, history
@@ -96,9 +97,7 @@ def _state(ctx: Context) -> shapes.State:
         status=shown(state.status),  # type: ignore[arg-type]
         message=shown(state.message),  # type: ignore[arg-type]
         sensors=[shown(sample) for _, sample in sorted(state.sensors.items())],  # type: ignore[misc]
-        people=shapes.People(
-            count=len(state.people), names=sorted(listed[person] for person in state.people if person in listed)
-        ),
+        people=shapes.People(count=len(state.people), names=names_of(state, listed)),
         announced=sorted(announced, key=lambda each: each.begins),  # type: ignore[arg-type]
         heard=state.heard or UNSET,
         stale=fresh.stale,

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from bits import events
 from bits.events import Stored
 from bits.rollup import POINTS
+from bits.roster import signer
 from bits.web.admin import MESSAGE_LENGTH, NOTE_LENGTH
 
 PAGE, MOST = 50, 500  # entries of a page: unless told otherwise, and at most
@@ -143,7 +144,7 @@ def shown(stored: Stored, listed: Mapping[int, str], *, unknown: bool = False) -
                 timestamp=at,
                 modifiedby=source,
                 value="unknown" if unknown else value,  # type: ignore[arg-type]
-                user=stored.author if stored.author and stored.author in listed.values() else UNSET,
+                user=signer(stored, listed) or UNSET,
                 note=note,
                 until=stored.until or UNSET,
                 late=True if isinstance(stored.event, events.Late) else UNSET,
